@@ -1,0 +1,23 @@
+import type { GroupId, JobId } from './id.ts'
+import type { Json } from './json.ts'
+import type { JobPolicy } from './policy.ts'
+import type { JobState } from './state.ts'
+
+/** A job as the store keeps it. `createdAt` is wall time in ms by the store's clock. */
+export interface JobRecord {
+  readonly id: JobId
+  readonly tenant: string
+  readonly task: string
+  readonly createdAt: number
+  /** As it was given while the job waits; secrets are erased from it once the job is claimed. */
+  readonly input: Json
+  readonly policy: JobPolicy
+  readonly metadata: { readonly [key: string]: Json }
+  readonly group?: GroupId
+  readonly parentId?: JobId
+  readonly idempotencyKey?: string
+  /** Of the body that started the job, without defaults: what a second start with the same id is compared with. */
+  readonly fingerprint: string
+  readonly state: JobState
+  readonly lastSeq: number
+}

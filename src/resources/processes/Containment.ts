@@ -1,0 +1,57 @@
+import type { Readable, Writable } from 'node:stream'
+import type { ContainmentLevel, Survivor } from '../../job/receipt.ts'
+
+/** What to start. `argv[0]` is looked up in `env.PATH`; nothing passes through a shell unless `argv` says so. */
+export interface SpawnRequest {
+  readonly argv: readonly [string, ...string[]]
+  readonly cwd: string
+  /** The whole environment of the process: nothing is inherited from the server. */
+  readonly env: Readonly<Record<string, string>>
+  /** Whether the process gets a pipe as its standard input; otherwise it reads end of file. */
+  readonly stdin: boolean
+  /** Who it belongs to: the text by which a sweep recognises the job's processes (only `A-Z a-z 0-9 _ : -`). */
+  readonly owner: string
+}
+
+/** How a leader ended: `exitCode` where it exited by itself, `signal` where a signal was seen to end it. */
+export interface ExitStatus {
+  readonly exitCode: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+/** What ending a process tree came to. Instants are `performance.now()` milliseconds; null where the step was not taken. */
+export interface EndReport {
+  /** Processes of the tree seen alive and then gone, the leader included. */
+  readonly processes: number
+  readonly survivors: readonly Survivor[]
+  readonly killedAtMs: number | null
+  readonly verifiedAtMs: number
+}
+
+/** A process tree that was started inside a containment. */
+export interface ContainedProcess {
+  /** In the server's own pid namespace. */
+  readonly pid: number
+  readonly stdin: Writable | null
+  readonly stdout: Readable
+  readonly stderr: Readable
+  /** Settles when the leader has exited; it may leave others of its tree behind. Never rejects. */
+  readonly exited: Promise<ExitStatus>
+  /** TERM and CONT to every process of the tree that can be found. Never throws. */
+  terminate(): void
+  /**
+   * Ends the whole tree: TERM and CONT → `graceMs` → kill → look for what is left → pipes destroyed. `graceMs` 0 kills at once.
+   * Settles `deadlineMs` after the kill at the latest, with what it still sees as survivors. Calling it again gives the same
+   * promise, and a later call with a shorter grace shortens the wait. Never rejects.
+   */
+  end(options: { readonly graceMs: number; readonly deadlineMs: number }): Promise<EndReport>
+}
+
+/** One way to hold process trees, of which the best that the machine gives is chosen at the start. */
+export interface Containment {
+  readonly level: ContainmentLevel
+  /** Whether no process can leave it by itself, so that its check is proof. */
+  readonly complete: boolean
+  /** @throws {TaskFailure} `TETHER_SPAWN_FAILED` naming the program or the folder that is not there. */
+  spawn(request: SpawnRequest): Promise<ContainedProcess>
+}

@@ -1,0 +1,98 @@
+import type { GroupId, JobId } from '../job/id.ts'
+import type { Json } from '../job/json.ts'
+import type { JobRef } from '../job/key.ts'
+import type { JobPolicy } from '../job/policy.ts'
+import type { JobRecord } from '../job/record.ts'
+import type { JobState } from '../job/state.ts'
+import type { ActiveStatus, JobStatus } from '../job/status.ts'
+
+/**
+ * Events of one job that follow each other, as they stand in the log: one JSON object a line (NDJSON, no newline at the end),
+ * each `{"type":…,"at":…,…}` without `jobId` and `seq`, which the reader knows. Line k (from 0) has `seq` firstSeq + k.
+ */
+export interface EventBatch {
+  readonly firstSeq: number
+  readonly lastSeq: number
+  readonly lines: string
+}
+
+/** One write. Those of one `commit` are one transaction and take effect in their order. */
+export type StoreChange =
+  | { readonly kind: 'create'; readonly record: JobRecord; readonly events: EventBatch }
+  /** Compare-and-set: only where the record's status is `from`. `input`, where given, replaces the record's (secrets erased). */
+  | {
+      readonly kind: 'move'
+      readonly ref: JobRef
+      readonly from: ActiveStatus
+      readonly state: JobState
+      readonly input?: Json
+      readonly events: EventBatch
+    }
+  /** Output of a job; refused where the record is `cancelling` or terminal. */
+  | { readonly kind: 'append'; readonly ref: JobRef; readonly events: EventBatch }
+  | { readonly kind: 'policy'; readonly ref: JobRef; readonly policy: JobPolicy }
+  /** The function of an abandoned job settled after all (wall time, ms). */
+  | { readonly kind: 'settled'; readonly ref: JobRef; readonly settledAt: number }
+  /** Forgets a finished job and its log; the id cannot be started again until `spentUntil` (wall time, ms). */
+  | { readonly kind: 'delete'; readonly ref: JobRef; readonly spentUntil: number }
+
+/** What became of one change. A change that is refused writes nothing, and the others of its commit still do. */
+export type ChangeResult =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly why: 'exists' | 'spent' | 'missing' | 'status' | 'sequence' | 'key_taken' }
+
+export type Lookup =
+  | { readonly kind: 'found'; readonly record: JobRecord }
+  | { readonly kind: 'spent' }
+  | { readonly kind: 'unknown' }
+
+export interface ListFilter {
+  readonly tenant: string
+  readonly statuses?: readonly JobStatus[]
+  readonly task?: string
+  readonly group?: GroupId
+  readonly parentId?: JobId
+  /** From 1. */
+  readonly limit: number
+  /** Only what comes after this place, newest first. */
+  readonly before?: ListPlace
+}
+
+/** A place in the list: jobs are ordered by `createdAt`, then `id`, both descending. */
+export interface ListPlace {
+  readonly createdAt: number
+  readonly id: JobId
+}
+
+/** What of a job's log comes after a place, oldest first. `firstKeptSeq` is greater than `after + 1` where the log lost its start. */
+export interface EventPage {
+  readonly batches: readonly EventBatch[]
+  readonly firstKeptSeq: number
+}
+
+/**
+ * Records and logs of jobs. Every method rejects with a `StoreError` where the store cannot be reached or written.
+ * What `commit` resolved survives the death of this process (and of the machine where the store was opened so).
+ */
+export interface JobStore {
+  commit(changes: readonly StoreChange[]): Promise<readonly ChangeResult[]>
+  lookup(ref: JobRef): Promise<Lookup>
+  findByIdempotencyKey(tenant: string, key: string): Promise<JobRecord | undefined>
+  /** Newest first; `input` and a `result` are null in these records. */
+  list(filter: ListFilter): Promise<readonly JobRecord[]>
+  /** Every job of every tenant that is not terminal, oldest first: what a start of the server has to take up. */
+  listActive(): Promise<readonly JobRecord[]>
+  /**
+   * The log of one job after `after`, whole batches until `maxBytes` are reached (one at least, where there is one).
+   * The first batch may begin at or before `after`: the reader skips what it has.
+   */
+  readEvents(ref: JobRef, after: number, maxBytes: number): Promise<EventPage>
+  /** Writes and reads a probe. Rejects where that fails. */
+  check(): Promise<void>
+  close(): Promise<void>
+}
+
+/** The store could not do what was asked: disk full, locked, corrupt, gone. */
+export class StoreError extends Error {
+  override readonly name = 'StoreError'
+}
