@@ -28,7 +28,8 @@ for (const owner of Object.values(lock.packages)) {
     const words = name.split(/[/-]/)
     const os = SYSTEMS.filter((system) => words.includes(system))
     const cpu = PROCESSORS.filter((processor) => words.includes(processor)).slice(0, 1)
-    if (os.length === 0 || cpu.length === 0) throw new Error(`${name} is missing from the lock file and its name tells no platform`)
+    if (os.length === 0 || cpu.length === 0)
+      throw new Error(`${name} is missing from the lock file and its name tells no platform`)
     lock.packages[key] = { version, cpu, ...(owner.dev ? { dev: true } : {}), optional: true, os }
     added += 1
   }

@@ -2,7 +2,7 @@ import type { Cancellation } from './cancellation.ts'
 import type { Failure } from './failure.ts'
 import type { Json } from './json.ts'
 import type { Receipt, Usage } from './receipt.ts'
-import type { JobStatus, TerminalStatus } from './status.ts'
+import { isTerminal, type JobStatus, STATUSES } from './status.ts'
 import type { JobView } from './view.ts'
 
 export type OutputChannel = 'stdout' | 'stderr' | 'text' | 'reasoning'
@@ -72,11 +72,7 @@ export type LoggedEvent = TaskEvent | StatusEvent
 export type JobEvent = (LoggedEvent | GapEvent) & EventHead
 export type EventType = JobEvent['type']
 
-const TERMINAL_EVENTS: ReadonlySet<string> = new Set(
-  (
-    ['succeeded', 'failed', 'cancelled', 'stopped', 'timed_out', 'interrupted', 'abandoned'] satisfies TerminalStatus[]
-  ).map((status) => `job.${status}`),
-)
+const TERMINAL_EVENTS: ReadonlySet<string> = new Set(STATUSES.filter(isTerminal).map((status) => `job.${status}`))
 
 /** Whether an event of this type is the last of its job's log. */
 export function isTerminalEvent(type: string): boolean {

@@ -31,26 +31,36 @@ export class TaskFailure extends Error {
 /** A failure's message may hold a command's whole output; what the record keeps is bounded (characters). */
 const MAX_MESSAGE_LENGTH = 4096
 
-/** Whatever a task's function threw, as the failure that its record and its last event bear. */
+/** Whatever a task's function threw, as the failure that its record and its last event bear. Never throws. */
 export function failureOf(error: unknown): Failure {
-  if (error instanceof TaskFailure) {
-    return {
-      code: error.code,
-      message: error.message.slice(0, MAX_MESSAGE_LENGTH),
-      retryable: error.retryable,
-      ...(error.exitCode === undefined ? {} : { exitCode: error.exitCode }),
-      ...(error.signal === undefined ? {} : { signal: error.signal }),
-    }
+  // A thrown value may be anything, also one whose getters, prototype or conversion to text throw.
+  try {
+    return error instanceof TaskFailure ? failureOfTask(error) : unforeseen(textOf(error))
+  } catch {
+    return unforeseen(`the task threw a value of type ${typeof error} that cannot be shown`)
   }
-  const message = error instanceof Error ? `${error.name}: ${error.message}` : `the task threw ${describe(error)}`
-  return { code: 'TETHER_TASK_FAILED', message: message.slice(0, MAX_MESSAGE_LENGTH), retryable: false }
 }
 
-function describe(value: unknown): string {
-  // A thrown value may be anything, also one whose conversion to text throws.
-  try {
-    return typeof value === 'string' ? JSON.stringify(value) : String(value)
-  } catch {
-    return `a ${typeof value}`
+function failureOfTask(error: TaskFailure): Failure {
+  return {
+    code: error.code,
+    message: bounded(error.message),
+    retryable: error.retryable,
+    ...(error.exitCode === undefined ? {} : { exitCode: error.exitCode }),
+    ...(error.signal === undefined ? {} : { signal: error.signal }),
   }
+}
+
+function unforeseen(message: string): Failure {
+  return { code: 'TETHER_TASK_FAILED', message: bounded(message), retryable: false }
+}
+
+function textOf(value: unknown): string {
+  if (value instanceof Error) return `${value.name}: ${value.message}`
+  return `the task threw ${typeof value === 'string' ? JSON.stringify(value) : String(value)}`
+}
+
+function bounded(message: string): string {
+  // A cut between the halves of a surrogate pair would leave text that UTF-8 cannot carry.
+  return message.slice(0, MAX_MESSAGE_LENGTH).toWellFormed()
 }

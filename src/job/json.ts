@@ -3,11 +3,45 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 
 /**
  * One text for equal values: keys sorted at every level, no white space. Two bodies are the same where these texts are.
- * `JSON.stringify` cannot serve: it keeps the order in which the keys were written.
+ * `JSON.stringify` cannot serve: it keeps the order in which the keys were written. Not recursive: a body of 16 KiB can be
+ * nested more deeply than the call stack goes.
  */
 export function canonicalJson(value: Json): string {
-  if (value === null || typeof value !== 'object') return JSON.stringify(value)
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  let text = ''
+  const rest: Piece[] = [{ before: '', value }]
+  for (let piece = rest.pop(); piece !== undefined; piece = rest.pop()) {
+    text += piece.before
+    if (piece.value === undefined) continue
+    if (piece.value === null || typeof piece.value !== 'object') {
+      text += JSON.stringify(piece.value)
+      continue
+    }
+    const [open, members, close] = partsOf(piece.value)
+    text += open
+    rest.push({ before: close })
+    for (const member of members.toReversed()) rest.push(member)
+  }
+  return text
+}
+
+/** Something still to be written, the next one last: some text, then a value where there is one. */
+interface Piece {
+  readonly before: string
+  readonly value?: Json
+}
+
+function partsOf(value: readonly Json[] | { readonly [key: string]: Json }): [string, Piece[], string] {
+  if (Array.isArray(value)) {
+    return ['[', value.map((member: Json, index) => ({ before: comma(index), value: member })), ']']
+  }
   const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  return `{${entries.map(([key, member]) => `${JSON.stringify(key)}:${canonicalJson(member)}`).join(',')}}`
+  const members = entries.map(([key, member], index) => ({
+    before: `${comma(index)}${JSON.stringify(key)}:`,
+    value: member,
+  }))
+  return ['{', members, '}']
+}
+
+function comma(index: number): string {
+  return index === 0 ? '' : ','
 }

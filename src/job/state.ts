@@ -35,7 +35,11 @@ export type JobState =
       readonly cancellation?: Cancellation
     } & Started &
       Ended)
-  | ({ readonly status: 'cancelled' | 'timed_out'; readonly cancellation: Cancellation; readonly receipt: Receipt } & MaybeStarted &
+  | ({
+      readonly status: 'cancelled' | 'timed_out'
+      readonly cancellation: Cancellation
+      readonly receipt: Receipt
+    } & MaybeStarted &
       Ended)
   | ({ readonly status: 'stopped'; readonly stop: Cancellation; readonly receipt: Receipt } & MaybeStarted & Ended)
   | ({

@@ -19,7 +19,11 @@ export const STATUS_TABLE = {
 
 export type JobStatus = keyof typeof STATUS_TABLE
 
-type Terminal<S extends JobStatus> = S extends JobStatus ? ((typeof STATUS_TABLE)[S] extends readonly [] ? S : never) : never
+type Terminal<S extends JobStatus> = S extends JobStatus
+  ? (typeof STATUS_TABLE)[S] extends readonly []
+    ? S
+    : never
+  : never
 
 /** A status that nothing leaves. */
 export type TerminalStatus = Terminal<JobStatus>

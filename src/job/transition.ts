@@ -237,7 +237,7 @@ function started(state: { startedAt: number; attempt: number; replica: string })
   return { startedAt: state.startedAt, attempt: state.attempt, replica: state.replica }
 }
 
-function stopOf(state: JobState): { stop: Cancellation } | Record<never, never> {
+function stopOf(state: JobState): { stop?: Cancellation } {
   return state.status === 'stopping' ? { stop: state.stop } : {}
 }
 

@@ -63,12 +63,12 @@ export function rowOf(record: JobRecord): JobView {
   }
 }
 
-function resultOf(state: JobState): { result: Json } | Record<never, never> {
+function resultOf(state: JobState): { result?: Json } {
   return state.status === 'succeeded' ? { result: state.result } : {}
 }
 
 /** The stop that was asked first, also where a cancellation followed it. */
-function stopOf(state: JobState): { stop: Cancellation } | Record<never, never> {
+function stopOf(state: JobState): { stop?: Cancellation } {
   if ('stop' in state && state.stop !== undefined) return { stop: state.stop }
   const stop = 'cancellation' in state ? state.cancellation?.stop : undefined
   return stop === undefined ? {} : { stop }

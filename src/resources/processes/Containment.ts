@@ -13,7 +13,10 @@ export interface SpawnRequest {
   readonly owner: string
 }
 
-/** How a leader ended: `exitCode` where it exited by itself, `signal` where a signal was seen to end it. */
+/**
+ * How a leader ended: `exitCode` where it exited by itself, `signal` where a signal was seen to end it. In a pid namespace it is
+ * init that sees it, and a signal shows as a shell shows it: as the exit code 128 + its number.
+ */
 export interface ExitStatus {
   readonly exitCode: number | null
   readonly signal: NodeJS.Signals | null
@@ -28,11 +31,16 @@ export interface EndReport {
   readonly verifiedAtMs: number
 }
 
-/** A process tree that was started inside a containment. */
+/**
+ * A process tree that was started inside a containment. Whoever started it calls `end` in every case, also when the leader has
+ * exited by itself: that takes the rest of the tree and gives back what holds it. Where a process left behind has the pipes,
+ * they come to their end only then, so wait for `exited`, not for the pipes.
+ */
 export interface ContainedProcess {
-  /** In the server's own pid namespace. */
+  /** The leader's, in the server's own pid namespace. */
   readonly pid: number
   readonly stdin: Writable | null
+  /** To be read from the start (`data`, `for await`, `pipe`; `resume` where nobody wants it): `end` destroys a pipe that nobody reads. */
   readonly stdout: Readable
   readonly stderr: Readable
   /** Settles when the leader has exited; it may leave others of its tree behind. Never rejects. */
@@ -40,9 +48,13 @@ export interface ContainedProcess {
   /** TERM and CONT to every process of the tree that can be found. Never throws. */
   terminate(): void
   /**
-   * Ends the whole tree: TERM and CONT → `graceMs` → kill → look for what is left → pipes destroyed. `graceMs` 0 kills at once.
-   * Settles `deadlineMs` after the kill at the latest, with what it still sees as survivors. Calling it again gives the same
-   * promise, and a later call with a shorter grace shortens the wait. Never rejects.
+   * Ends the whole tree: TERM and CONT → `graceMs` (shorter where all of it is gone before) → kill → look for what is left → pipes
+   * closed. `graceMs` 0 kills at once. Settles `deadlineMs` after the kill at the latest, with what it still sees as survivors.
+   * Calling it again gives the same promise, and a later call with a shorter grace or deadline shortens the wait. Never rejects.
+   *
+   * A leader that had to be killed has no last words: its pipes are destroyed. Otherwise what it wrote still comes out, and `end`
+   * waits for that as long as the pipes are being read and something comes; it does not wait for a reader that has paused, who
+   * has to go on or to destroy the pipe.
    */
   end(options: { readonly graceMs: number; readonly deadlineMs: number }): Promise<EndReport>
 }
@@ -50,8 +62,13 @@ export interface ContainedProcess {
 /** One way to hold process trees, of which the best that the machine gives is chosen at the start. */
 export interface Containment {
   readonly level: ContainmentLevel
-  /** Whether no process can leave it by itself, so that its check is proof. */
+  /** Whether no process can leave it by itself, so that its check is proof. Never a boundary against hostile code run as root. */
   readonly complete: boolean
-  /** @throws {TaskFailure} `TETHER_SPAWN_FAILED` naming the program or the folder that is not there. */
+  /**
+   * Settles when the containment holds and the program is about to run. Not from a worker thread: a child dies with the thread
+   * that started it.
+   *
+   * @throws {TaskFailure} `TETHER_SPAWN_FAILED` naming what was wrong; retryable where the machine was short of something.
+   */
   spawn(request: SpawnRequest): Promise<ContainedProcess>
 }

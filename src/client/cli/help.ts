@@ -1,0 +1,34 @@
+export const HELP = `Usage:
+  ./api-client.ts [--stream] "PROMPT"          run the task "agent" and print its text; - reads the prompt from stdin
+  ./api-client.ts --task NAME [--input JSON]   run any other task
+  ./api-client.ts list                         the newest jobs
+  ./api-client.ts show ID                      one job, as JSON
+  ./api-client.ts attach ID [--hold]           everything a job said, then what it says; --hold keeps it alive
+  ./api-client.ts cancel ID                    end a job now: model calls closed, processes killed
+  ./api-client.ts stop ID                      end a job at its next boundary
+  ./api-client.ts tasks                        what the server can run
+
+Options:
+  --stream              what follows is a prompt, also where it is a word such as "list" (streaming is the default)
+  --json                one event a line (list, tasks: one row a line)
+  --quiet               only the result
+  --on-interrupt WHAT   what the first Ctrl+C does: cancel (default), stop, or detach (the job runs on)
+  --server URL          default: TETHER_URL, else http://127.0.0.1:3000
+  --token TOKEN         default: TETHER_TOKEN (others on this machine can see an argument, not the variable)
+  -h, --help            this text
+
+The job's text goes to stdout; its stderr and what the client says itself go to stderr. On a terminal, colours are kept and
+all other control sequences are taken out. Reasoning is shown with --json only.
+
+Ctrl+C once cancels the job, waits for its end and prints what was released; twice leaves at once, and the server ends the job
+when it sees that nobody holds it. SIGTERM is as Ctrl+C. A broken pipe (| head) is leaving. Where attach has no --hold, Ctrl+C
+only ends the looking, unless --on-interrupt says otherwise.
+
+Exit codes:
+  0    succeeded; or the command was done
+  1    failed, timed out, abandoned or interrupted; a request was refused; or the connection broke before the job's outcome
+       came (the job may have run: show ID tells)
+  2    wrong usage, also: an unknown task, an input that the task does not take
+  69   no server there: nothing was started
+  130  cancelled or stopped, or left before an outcome came
+`

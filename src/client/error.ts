@@ -1,0 +1,45 @@
+/** The server refused a request. `code` is API (docs/errors.md), `message` is prose. */
+export class TetherApiError extends Error {
+  override readonly name = 'TetherApiError'
+  readonly statusCode: number
+  readonly code: string
+  /** From the header Retry-After: the server says when asking again makes sense. */
+  readonly retryAfterSeconds: number | undefined
+
+  constructor(statusCode: number, code: string, message: string, retryAfterSeconds?: number) {
+    super(message)
+    this.statusCode = statusCode
+    this.code = code
+    this.retryAfterSeconds = retryAfterSeconds
+  }
+}
+
+/** Nothing was started or changed: no connection could be made, or what answered is not a Tether server. */
+export class ServerUnreachable extends Error {
+  override readonly name = 'ServerUnreachable'
+}
+
+/**
+ * The connection broke while the server was answering. Whether the request took effect is not known.
+ * A stream that breaks so throws the narrower `StreamCut`.
+ */
+export class ConnectionLost extends Error {
+  override readonly name: string = 'ConnectionLost'
+}
+
+/** A stream ended without the terminal event of its job. The job may go on: attach to it after `lastSeq` to see. */
+export class StreamCut extends ConnectionLost {
+  override readonly name = 'StreamCut'
+  /** Undefined where the server minted the id and the connection broke before it said so. */
+  readonly jobId: string | undefined
+  /** The `seq` of the last event that was read, 0 before the first. */
+  readonly lastSeq: number
+
+  constructor(jobId: string | undefined, lastSeq: number, cause?: unknown) {
+    const job = jobId === undefined ? 'a job whose id is not known' : `job ${jobId}`
+    const why = cause instanceof Error ? `: ${cause.message}` : ''
+    super(`the stream of ${job} ended after event ${lastSeq}, without a terminal event${why}`, { cause })
+    this.jobId = jobId
+    this.lastSeq = lastSeq
+  }
+}

@@ -1,0 +1,194 @@
+import type { Clock } from '../clock.ts'
+import { isTerminalEvent, MAX_EVENT_BYTES, type StatusEvent, type TaskEvent } from '../job/event.ts'
+import { TaskFailure } from '../job/failure.ts'
+import type { Json } from '../job/json.ts'
+import type { JobRef } from '../job/key.ts'
+import type { JobRecord } from '../job/record.ts'
+import type { JobState } from '../job/state.ts'
+import type { ActiveStatus } from '../job/status.ts'
+import type { EventBatch, StoreChange } from '../store/JobStore.ts'
+import type { ChangeSource, EventLog, QueuedChange } from './EventLog.ts'
+import { encodeLine } from './frames.ts'
+import { PendingEvents } from './PendingEvents.ts'
+import { PublishedBatch } from './PublishedBatch.ts'
+
+/** Above this many units that are not logged yet, an emitter is asked to wait. */
+const BACKPRESSURE_UNITS = 256 * 1024
+
+/** An author who never waits fails here (16 MiB; CONTRACT: limits). */
+const OVERRUN_UNITS = 16 * 1024 * 1024
+
+const ACCEPTED = Promise.resolve()
+
+/** Whoever follows a live log. Called synchronously, in order, with what is in the log. */
+export interface BatchListener {
+  onBatch(batch: PublishedBatch): void
+}
+
+/**
+ * The log of one job that has not ended: the only writer of its events in this process. Numbers are given when a batch is
+ * made, in the order of the store's changes, so the log has no gap; nothing is shown to a reader before it is in the store.
+ */
+export class JobLog implements ChangeSource {
+  readonly ref: JobRef
+  readonly #log: EventLog
+  readonly #clock: Clock
+  readonly #listeners = new Set<BatchListener>()
+  #pending: PendingEvents | undefined
+  #roomWaiters: { promise: Promise<void>; resolve: () => void } | undefined
+  #unloggedUnits = 0
+  #lastSeq: number
+  #publishedSeq: number
+  #isFenced = false
+  #hasEnded = false
+
+  constructor(log: EventLog, clock: Clock, ref: JobRef, lastSeq: number) {
+    this.#log = log
+    this.#clock = clock
+    this.ref = ref
+    this.#lastSeq = lastSeq
+    this.#publishedSeq = lastSeq
+  }
+
+  /** The number of the last event that was given one. */
+  get lastSeq(): number {
+    return this.#lastSeq
+  }
+
+  /** The number of the last event that is in the store and was shown to readers. */
+  get publishedSeq(): number {
+    return this.#publishedSeq
+  }
+
+  /** Whether the terminal event is in the store. */
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
+  /** Follows the log from the next batch on. Returns its undo. */
+  subscribe(listener: BatchListener): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  /**
+   * Takes what a task sends. The promise settles when the log has room for more: at once, while little is waiting.
+   * After `fence` the event is dropped, and the promise settles at once.
+   * @throws {TaskFailure} at once, not as a rejection, since an author who never awaits would not see one:
+   * `TETHER_OUTPUT_OVERRUN` past 16 MiB not yet logged, `TETHER_EVENT_TOO_LARGE` for an event of more than 64 KiB.
+   */
+  emit(event: TaskEvent): Promise<void> {
+    if (this.#isFenced) return ACCEPTED
+    const pending = (this.#pending ??= new PendingEvents())
+    const before = pending.units
+    if (event.type !== 'output') assertSize(event)
+    if (this.#unloggedUnits + (event.type === 'output' ? event.text.length : 0) > OVERRUN_UNITS) {
+      throw new TaskFailure(
+        'TETHER_OUTPUT_OVERRUN',
+        'more than 16 MiB of output wait to be logged: await the promise that output() returns',
+      )
+    }
+    pending.push(event, isoOf(this.#clock.now()))
+    this.#unloggedUnits += pending.units - before
+    this.#log.mark(this)
+    if (this.#unloggedUnits <= BACKPRESSURE_UNITS) return ACCEPTED
+    return (this.#roomWaiters ??= Promise.withResolvers<void>()).promise
+  }
+
+  /** From here on the task's output is refused; what it emitted before is still written, with lower numbers. */
+  fence(): void {
+    this.#isFenced = true
+  }
+
+  /** Writes the job's first record with its first events. Settles with whether the store took it. */
+  create(record: JobRecord, events: readonly StatusEvent[]): Promise<boolean> {
+    const batch = this.#batchOf(events)
+    return this.#push({ kind: 'create', record: { ...record, lastSeq: batch.lastSeq }, events: batch }, batch)
+  }
+
+  /** Writes a change of status with its event, after all output that came before. Settles with whether the store took it. */
+  move(from: ActiveStatus, state: JobState, event: StatusEvent, input?: Json): Promise<boolean> {
+    this.#log.queueOutputsOf(this)
+    const batch = this.#batchOf([event])
+    return this.#push(
+      { kind: 'move', ref: this.ref, from, state, events: batch, ...(input === undefined ? {} : { input }) },
+      batch,
+      isTerminalEvent(event.type),
+    )
+  }
+
+  takeOutputs(): QueuedChange | undefined {
+    const pending = this.#pending
+    if (pending === undefined || pending.isEmpty) return undefined
+    const units = pending.units
+    const batch = this.#number(pending.take())
+    return {
+      change: { kind: 'append', ref: this.ref, events: batch },
+      settle: (isWritten) => {
+        this.#unloggedUnits -= units
+        if (isWritten) this.#publish(batch, false)
+        this.#makeRoom()
+      },
+    }
+  }
+
+  #push(change: StoreChange, batch: EventBatch, isFinal = false): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#log.push({
+        change,
+        settle: (isWritten) => {
+          if (isWritten) this.#publish(batch, isFinal)
+          resolve(isWritten)
+        },
+      })
+    })
+  }
+
+  #publish(batch: EventBatch, isFinal: boolean): void {
+    this.#publishedSeq = batch.lastSeq
+    if (isFinal) this.#hasEnded = true
+    if (this.#listeners.size === 0) return
+    const published = new PublishedBatch(this.ref.id, batch, { isFinal, readers: this.#listeners.size })
+    for (const listener of this.#listeners) listener.onBatch(published)
+  }
+
+  #makeRoom(): void {
+    if (this.#unloggedUnits > BACKPRESSURE_UNITS) return
+    this.#roomWaiters?.resolve()
+    this.#roomWaiters = undefined
+  }
+
+  #batchOf(events: readonly StatusEvent[]): EventBatch {
+    const at = isoOf(this.#clock.now())
+    return this.#number(events.map(({ type, ...data }) => encodeLine(type, at, data)))
+  }
+
+  #number(lines: readonly string[]): EventBatch {
+    const firstSeq = this.#lastSeq + 1
+    this.#lastSeq += lines.length
+    return { firstSeq, lastSeq: this.#lastSeq, lines: lines.join('\n') }
+  }
+}
+
+function assertSize(event: Exclude<TaskEvent, { type: 'output' }>): void {
+  const bytes = Buffer.byteLength(JSON.stringify(event))
+  if (bytes <= MAX_EVENT_BYTES - 256) return
+  throw new TaskFailure(
+    'TETHER_EVENT_TOO_LARGE',
+    `an event of type ${event.type} may have ${MAX_EVENT_BYTES} bytes, this one has ${bytes}`,
+  )
+}
+
+let cachedMs = 0
+let cachedIso = ''
+
+/** Formatting a date costs as much as the rest of an event; many events share a millisecond. */
+function isoOf(ms: number): string {
+  if (ms !== cachedMs) {
+    cachedMs = ms
+    cachedIso = new Date(ms).toISOString()
+  }
+  return cachedIso
+}

@@ -1,0 +1,25 @@
+import type { JobScope } from '../cancellation/JobScope.ts'
+import type { JobLog } from '../eventlog/JobLog.ts'
+import type { Json } from '../job/json.ts'
+import type { JobKey, JobRef } from '../job/key.ts'
+import type { ExecutionLimits, ExecutionObserver } from './Execution.ts'
+import type { RegisteredTask } from './TaskRegistry.ts'
+
+/** Starts child jobs for the job that runs in `scope`, and ends them with it. */
+export interface ChildRunner {
+  run(scope: JobScope, task: string, input: Json, options: { readonly timeoutMs?: number }): Promise<Json>
+}
+
+/** One run of a job, as it is handed to the orchestrator. */
+export interface ExecutionOrder {
+  readonly key: JobKey
+  readonly ref: JobRef
+  readonly task: RegisteredTask
+  readonly input: Json
+  readonly attempt: number
+  readonly metadata: Readonly<Record<string, Json>>
+  readonly limits: ExecutionLimits
+  readonly log: JobLog
+  readonly children: ChildRunner
+  readonly observer: ExecutionObserver & { onEvent(): void }
+}

@@ -1,0 +1,147 @@
+import type { Readable } from 'node:stream'
+import { StringDecoder } from 'node:string_decoder'
+import type { JobScope } from '../cancellation/JobScope.ts'
+import type { TaskEvent } from '../job/event.ts'
+import type { JobKey } from '../job/key.ts'
+import type { ContainedProcess, Containment } from '../resources/processes/Containment.ts'
+import type { ExecutionLimits } from './Execution.ts'
+import type { ExecOptions, ExecResult } from './task.ts'
+
+export interface CommandSurroundings {
+  readonly scope: JobScope
+  readonly containment: Containment
+  readonly commandEnv: Readonly<Record<string, string>>
+  readonly defaultCwd: string
+  readonly owner: JobKey
+  readonly limits: ExecutionLimits
+  readonly emit: (event: TaskEvent) => Promise<void>
+}
+
+const DEFAULT_COLLECT_BYTES = 1024 * 1024
+
+/**
+ * Runs one command in the job's containment and settles when it has exited, its output was read, and what it left behind was
+ * ended. The scope holds it from the moment it exists: a cancel ends the whole tree, also while it is being started.
+ */
+export async function runCommand(
+  command: string | readonly [string, ...string[]],
+  options: ExecOptions,
+  surroundings: CommandSurroundings,
+): Promise<ExecResult> {
+  const { scope, containment, limits } = surroundings
+  const tree = await containment.spawn({
+    argv: typeof command === 'string' ? ['/bin/sh', '-c', command] : command,
+    cwd: options.cwd ?? surroundings.defaultCwd,
+    env: { ...surroundings.commandEnv, ...options.env },
+    stdin: options.stdin !== undefined,
+    owner: surroundings.owner,
+  })
+  const letGo = holdTree(scope, tree)
+  const unlisten =
+    options.onStop === 'terminate' ? scope.onRequest((kind) => kind === 'stop' && tree.terminate()) : undefined
+  // A stop that came while the process was being started was not heard by the listener.
+  if (options.onStop === 'terminate' && scope.isStopRequested && !scope.isShielded) tree.terminate()
+  feed(tree, options.stdin)
+  const read = outputReader(options, surroundings.emit)
+  const stdout = read(tree.stdout, 'stdout')
+  const stderr = read(tree.stderr, 'stderr')
+  try {
+    const status = await tree.exited
+    if (options.background !== 'keep') {
+      const deadlineMs = limits.settleMs - limits.killGraceMs
+      const report = await tree.end({ graceMs: limits.killGraceMs, deadlineMs })
+      // With nothing left there is nothing to hold; a survivor stays held, so that the job's receipt names it.
+      if (report.survivors.length === 0) letGo()
+      await Promise.all([stdout.done, stderr.done])
+    }
+    return {
+      exitCode: status.exitCode,
+      signal: status.signal,
+      stdout: stdout.text(),
+      stderr: stderr.text(),
+      truncated: stdout.isTruncated() || stderr.isTruncated(),
+    }
+  } finally {
+    unlisten?.()
+  }
+}
+
+function holdTree(scope: JobScope, tree: ContainedProcess): () => void {
+  return scope.hold({
+    kind: 'processes',
+    isPrompt: true,
+    async release({ graceMs, deadlineMs }) {
+      const report = await tree.end({ graceMs, deadlineMs })
+      return {
+        count: report.processes,
+        survivors: report.survivors,
+        killedAtMs: report.killedAtMs,
+        verifiedAtMs: report.verifiedAtMs,
+      }
+    },
+  })
+}
+
+function feed(tree: ContainedProcess, stdin: string | undefined): void {
+  if (tree.stdin === null || stdin === undefined) return
+  // A process may exit without reading all of it (EPIPE): that is its right, and its status tells the rest.
+  tree.stdin.on('error', () => undefined)
+  tree.stdin.end(stdin)
+}
+
+interface Output {
+  /** Settles when the pipe is closed and all that came out of it is in the log. */
+  readonly done: Promise<void>
+  text(): string
+  isTruncated(): boolean
+}
+
+type OutputReader = (pipe: Readable, channel: 'stdout' | 'stderr') => Output
+
+function outputReader(options: ExecOptions, emit: CommandSurroundings['emit']): OutputReader {
+  if (options.output === 'collect') {
+    return (pipe) => collect(pipe, options.maxCollectBytes ?? DEFAULT_COLLECT_BYTES)
+  }
+  return (pipe, channel) => ({ done: stream(pipe, channel, emit), text: () => '', isTruncated: () => false })
+}
+
+/** The pipe is paused while the log has no room: the process then waits in its own write. */
+async function stream(pipe: Readable, channel: 'stdout' | 'stderr', emit: CommandSurroundings['emit']): Promise<void> {
+  // A character may be parted between two chunks; the decoder keeps the first half back.
+  const decoder = new StringDecoder('utf8')
+  for await (const chunk of untilClosed(pipe)) {
+    const text = decoder.write(chunk)
+    if (text !== '') await emit({ type: 'output', channel, text })
+  }
+  const rest = decoder.end()
+  if (rest !== '') await emit({ type: 'output', channel, text: rest })
+}
+
+function collect(pipe: Readable, maxBytes: number): Output {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  let isTruncated = false
+  const done = (async () => {
+    for await (const chunk of untilClosed(pipe)) {
+      const room = maxBytes - bytes
+      if (chunk.length > room) isTruncated = true
+      const kept = chunk.length > room ? chunk.subarray(0, Math.max(0, room)) : chunk
+      chunks.push(kept)
+      bytes += kept.length
+    }
+  })()
+  return { done, text: () => Buffer.concat(chunks).toString('utf8'), isTruncated: () => isTruncated }
+}
+
+/** The pipe's chunks up to its end. A pipe that is destroyed while it is read, as the kill does, has simply ended. */
+async function* untilClosed(pipe: Readable): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of pipe) yield chunk
+  } catch (error) {
+    if (!isPrematureClose(error)) throw error
+  }
+}
+
+function isPrematureClose(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE'
+}

@@ -1,0 +1,14 @@
+/** What a program that embeds Tether imports. */
+export { type Config, ConfigError, readConfig } from './config.ts'
+export {
+  defineTask,
+  type ExecOptions,
+  type ExecResult,
+  JobStopped,
+  type SecretForm,
+  secret,
+  TaskFailure,
+  type TaskContext,
+  type TaskDefinition,
+} from './execution/task.ts'
+export { openTether, type Tether, type TetherOptions } from './tether.ts'

@@ -1,0 +1,125 @@
+import type { Clock } from '../clock.ts'
+import type { JobLog } from '../eventlog/JobLog.ts'
+import type { StatusEvent } from '../job/event.ts'
+import { type JobKey, type JobRef, keyOf } from '../job/key.ts'
+import type { JobPolicy } from '../job/policy.ts'
+import type { JobRecord } from '../job/record.ts'
+import type { JobState } from '../job/state.ts'
+import { isTerminal } from '../job/status.ts'
+import { decide, type JobCommand } from '../job/transition.ts'
+import type { RegisteredTask } from '../execution/TaskRegistry.ts'
+import type { LeaveCause } from './Holder.ts'
+import { JobHolders } from './JobHolders.ts'
+import { JobTimers } from './JobTimers.ts'
+
+/** What became of a command. `written` settles with whether the store took it. */
+export type Applied =
+  | { readonly kind: 'moved'; readonly written: Promise<boolean> }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'refused' }
+
+export interface ActiveJobOptions {
+  readonly clock: Clock
+  readonly record: JobRecord
+  readonly log: JobLog
+  readonly task: RegisteredTask | undefined
+  readonly onLastHolderLeft: (job: ActiveJob, cause: LeaveCause) => void
+  /** A change of status is in the log now. */
+  readonly onWritten: (job: ActiveJob, event: StatusEvent, seq: number) => void
+}
+
+/**
+ * A job that has not ended, as this process holds it. `decided` is where the job stands by what was decided here; each decision
+ * is handed to the store in order, and `record` follows once it is written. What clients are told comes from `record`; what
+ * happens next comes from `decided`, so that a store that is slow or away never delays an end.
+ */
+export class ActiveJob {
+  readonly key: JobKey
+  readonly ref: JobRef
+  readonly log: JobLog
+  readonly task: RegisteredTask | undefined
+  readonly holders: JobHolders
+  readonly timers: JobTimers
+  /** Children that are alive, and how far from the top this job is. Written by `JobManager` alone. */
+  aliveChildren = 0
+  depth = 0
+  #decided: JobState
+  #record: JobRecord
+  readonly #onWritten: ActiveJobOptions['onWritten']
+  #ended: PromiseWithResolvers<JobRecord> | undefined
+  #hasEnded = false
+
+  constructor(options: ActiveJobOptions) {
+    const { clock, record, log } = options
+    this.ref = { tenant: record.tenant, id: record.id }
+    this.key = keyOf(this.ref)
+    this.log = log
+    this.task = options.task
+    this.holders = new JobHolders(clock, (cause) => options.onLastHolderLeft(this, cause))
+    this.timers = new JobTimers(clock)
+    this.#record = record
+    this.#decided = record.state
+    this.#onWritten = options.onWritten
+  }
+
+  /** Where the job stands by what was decided. */
+  get decided(): JobState {
+    return this.#decided
+  }
+
+  /** The job as the store has it. */
+  get record(): JobRecord {
+    return { ...this.#record, lastSeq: this.log.publishedSeq }
+  }
+
+  get policy(): JobPolicy {
+    return this.#record.policy
+  }
+
+  get isDecided(): boolean {
+    return isTerminal(this.#decided.status)
+  }
+
+  /** Settles when the terminal event is in the log. */
+  get ended(): Promise<JobRecord> {
+    if (this.#hasEnded) return Promise.resolve(this.record)
+    return (this.#ended ??= Promise.withResolvers<JobRecord>()).promise
+  }
+
+  /** Decides `command` and hands the change to the store; output is fenced from a cancel or an end on. */
+  apply(command: JobCommand): Applied {
+    const { status: from } = this.#decided
+    const decision = decide(this.#decided, command)
+    if (decision.kind !== 'moved') return decision
+    if (isTerminal(from)) return { kind: 'refused' }
+    const { state, event } = decision
+    this.#decided = state
+    if (state.status === 'cancelling' || isTerminal(state.status)) this.log.fence()
+    const isClaim = command.do === 'claim'
+    const input = isClaim ? (this.task?.redact(this.#record.input) ?? this.#record.input) : undefined
+    const written = this.log.move(from, state, event, input)
+    const seq = this.log.lastSeq
+    return {
+      kind: 'moved',
+      written: written.then((isWritten) => {
+        if (isWritten) {
+          this.#record = { ...this.#record, state, ...(input === undefined ? {} : { input }) }
+          this.#onWritten(this, event, seq)
+          if (isTerminal(state.status)) this.#end()
+        }
+        return isWritten
+      }),
+    }
+  }
+
+  setPolicy(policy: JobPolicy): void {
+    this.#record = { ...this.#record, policy }
+  }
+
+  #end(): void {
+    this.#hasEnded = true
+    this.timers.close()
+    this.holders.close()
+    this.#ended?.resolve(this.record)
+  }
+}

@@ -1,0 +1,39 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { Cause } from '../job/cancellation.ts'
+
+/** How a holder may be lost. */
+export type LeaveCause = Extract<Cause, 'client_disconnected' | 'slow_consumer' | 'lease_missed'>
+
+/**
+ * One open stream or request that holds a job. It exists from the first byte of its request on, before there is a job to hold,
+ * so that a client that leaves while its job is being created has left all the same.
+ */
+export class Holder {
+  readonly id = `holder_${uuidv7().replaceAll('-', '')}`
+  #left: LeaveCause | undefined
+  #isReleased = false
+  #onLeave: ((cause: LeaveCause) => void) | undefined
+
+  /** Why it left; undefined while it is there, and after `release`. */
+  get left(): LeaveCause | undefined {
+    return this.#left
+  }
+
+  /** The client is gone. Only the first call counts, and none after `release`. */
+  leave(cause: LeaveCause): void {
+    if (this.#left !== undefined || this.#isReleased) return
+    this.#left = cause
+    this.#onLeave?.(cause)
+  }
+
+  /** The server itself ends the stream: that is never a disconnect. */
+  release(): void {
+    this.#isReleased = true
+    this.#onLeave = undefined
+  }
+
+  /** Binds it to its job. Where it has left already, `onLeave` is not called: ask `left`. */
+  bind(onLeave: (cause: LeaveCause) => void): void {
+    if (this.#left === undefined && !this.#isReleased) this.#onLeave = onLeave
+  }
+}

@@ -1,0 +1,92 @@
+import type { Clock } from '../clock.ts'
+import type { Holder, LeaveCause } from './Holder.ts'
+
+interface Held {
+  readonly holder: Holder
+  cancelLease: (() => void) | undefined
+}
+
+/**
+ * Who holds one job. The disconnect policy arms with the first holder; when the last one leaves, `onLastLeft` is told, after the
+ * grace where there is one, unless another has come by then.
+ */
+export class JobHolders {
+  readonly #clock: Clock
+  readonly #onLastLeft: (cause: LeaveCause) => void
+  readonly #held = new Map<string, Held>()
+  #cancelGrace: (() => void) | undefined
+
+  constructor(clock: Clock, onLastLeft: (cause: LeaveCause) => void) {
+    this.#clock = clock
+    this.#onLastLeft = onLastLeft
+  }
+
+  get count(): number {
+    return this.#held.size
+  }
+
+  /** Takes `holder` on; one that has left already leaves at once. */
+  join(holder: Holder, terms: { readonly graceMs: () => number; readonly leaseMs: number }): void {
+    this.#stopGrace()
+    const leave = (cause: LeaveCause): void => this.#leave(holder.id, cause, terms.graceMs())
+    this.#held.set(holder.id, { holder, cancelLease: this.#startLease(holder, terms.leaseMs) })
+    holder.bind(leave)
+    if (holder.left !== undefined) leave(holder.left)
+  }
+
+  /** `false` where there is no such holder. */
+  renewLease(holderId: string, leaseMs: number): boolean {
+    const held = this.#held.get(holderId)
+    if (held === undefined) return false
+    held.cancelLease?.()
+    held.cancelLease = this.#startLease(held.holder, leaseMs)
+    return true
+  }
+
+  /** Waits for a holder as if the last one had just left: what a job needs that was taken up after a restart. */
+  expect(withinMs: number): void {
+    if (this.#held.size === 0) this.#startGrace('client_disconnected', withinMs)
+  }
+
+  /** Gives up a grace that is running: the policy has changed. */
+  stopGrace(): void {
+    this.#stopGrace()
+  }
+
+  /** The job has ended: nobody holds it any more, and nothing waits. */
+  close(): void {
+    this.#stopGrace()
+    for (const { holder, cancelLease } of this.#held.values()) {
+      cancelLease?.()
+      holder.release()
+    }
+    this.#held.clear()
+  }
+
+  #leave(id: string, cause: LeaveCause, graceMs: number): void {
+    const held = this.#held.get(id)
+    if (held === undefined) return
+    held.cancelLease?.()
+    this.#held.delete(id)
+    if (this.#held.size > 0) return
+    if (graceMs > 0) this.#startGrace(cause, graceMs)
+    else this.#onLastLeft(cause)
+  }
+
+  #startLease(holder: Holder, leaseMs: number): (() => void) | undefined {
+    return leaseMs === 0 ? undefined : this.#clock.schedule(leaseMs, () => holder.leave('lease_missed'))
+  }
+
+  #startGrace(cause: LeaveCause, graceMs: number): void {
+    this.#stopGrace()
+    this.#cancelGrace = this.#clock.schedule(graceMs, () => {
+      this.#cancelGrace = undefined
+      this.#onLastLeft(cause)
+    })
+  }
+
+  #stopGrace(): void {
+    this.#cancelGrace?.()
+    this.#cancelGrace = undefined
+  }
+}

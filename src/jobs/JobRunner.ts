@@ -1,0 +1,168 @@
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import type { EventLog } from '../eventlog/EventLog.ts'
+import type { ExecutionReport } from '../execution/Execution.ts'
+import type { TaskExecutionOrchestrator } from '../execution/TaskExecutionOrchestrator.ts'
+import type { CancelKind, Cause } from '../job/cancellation.ts'
+import type { Json } from '../job/json.ts'
+import type { JobKey } from '../job/key.ts'
+import type { Receipt } from '../job/receipt.ts'
+import type { JobCommand } from '../job/transition.ts'
+import type { ActiveJob } from './ActiveJob.ts'
+import type { ChildJobs } from './ChildJobs.ts'
+
+export interface JobRunnerOptions {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly eventLog: EventLog
+  readonly orchestrator: TaskExecutionOrchestrator
+  readonly children: ChildJobs
+  readonly replica: string
+  readonly killGraceMs: number
+  readonly maxAbandoned: number
+  readonly onDeadline: (job: ActiveJob, kind: CancelKind, cause: Cause, reason: string) => void
+}
+
+/** A function that is still going though its job has ended. `since` is ISO 8601. */
+export interface StuckJob {
+  readonly id: string
+  readonly task: string
+  readonly since: string
+}
+
+/** Takes a job from its slot to its terminal event: claim, run, decide the outcome. */
+export class JobRunner {
+  readonly #options: JobRunnerOptions
+  readonly #stuck = new Map<JobKey, StuckJob>()
+
+  constructor(options: JobRunnerOptions) {
+    this.#options = options
+  }
+
+  get stuck(): readonly StuckJob[] {
+    return [...this.#stuck.values()]
+  }
+
+  /** Settles when the slot may go to another job. Never rejects: what fails here is logged, and the job is interrupted. */
+  async run(job: ActiveJob): Promise<void> {
+    try {
+      await this.#run(job)
+    } catch (error) {
+      this.#options.logger.error({ jobId: job.ref.id, err: error }, 'a defect ended the run of a job')
+      const failure = { code: 'TETHER_INTERNAL', message: 'the server failed to run the job', retryable: true }
+      const applied = job.apply({ do: 'interrupt', at: this.#options.clock.now(), failure })
+      if (applied.kind === 'moved') await applied.written
+    }
+  }
+
+  /** Arms the job's own deadline anew, from its start; `timeoutMs` 0 is none. */
+  armTimeout(job: ActiveJob, timeoutMs: number): void {
+    const state = job.decided
+    if (state.status !== 'running' && state.status !== 'stopping') return
+    const elapsedMs = this.#options.clock.now() - state.startedAt
+    const remainingMs = timeoutMs === 0 ? 0 : Math.max(1, timeoutMs - elapsedMs)
+    job.timers.arm('run', remainingMs, () => {
+      this.#options.onDeadline(job, 'cancel', 'timed_out', `it ran for ${timeoutMs} ms`)
+    })
+  }
+
+  async #run(job: ActiveJob): Promise<void> {
+    const { clock, replica, orchestrator, children, killGraceMs } = this.#options
+    const { task, policy } = job
+    // What is claimed loses its secrets in the record; the function gets them from here.
+    const { input, metadata } = job.record
+    const claimed = job.apply({ do: 'claim', at: clock.now(), replica })
+    if (claimed.kind !== 'moved' || task === undefined) return
+    job.timers.disarm('queue')
+    if (!(await claimed.written)) return
+    this.#armDeadlines(job)
+    const report = await orchestrator.executeTask({
+      key: job.key,
+      ref: job.ref,
+      task,
+      input: copyOf(input),
+      attempt: 'attempt' in job.decided ? job.decided.attempt : 1,
+      metadata,
+      limits: { settleMs: policy.settleMs, killGraceMs: Math.min(killGraceMs, policy.settleMs / 2) },
+      log: job.log,
+      children: children.runnerOf(job),
+      observer: this.#observerOf(job),
+    })
+    const isWritten = this.#conclude(job, report)
+    if (report.end.kind === 'abandoned') await this.#keepAbandoned(job, report.end.settled)
+    await isWritten
+  }
+
+  #armDeadlines(job: ActiveJob): void {
+    const { timeoutMs, idleTimeoutMs } = job.policy
+    this.armTimeout(job, timeoutMs)
+    job.timers.armIdle(idleTimeoutMs, () => {
+      this.#options.onDeadline(job, 'cancel', 'idle_timed_out', `it published nothing for ${idleTimeoutMs} ms`)
+    })
+  }
+
+  async #conclude(job: ActiveJob, report: ExecutionReport): Promise<void> {
+    const applied = job.apply(outcomeOf(job, report, this.#options.clock.now()))
+    if (applied.kind !== 'moved') {
+      throw new Error(`job ${job.ref.id} is ${job.decided.status} and cannot end as ${report.end.kind}`)
+    }
+    await applied.written
+    this.#logEnd(job, report.receipt)
+  }
+
+  /** The slot is given up while few functions are stuck; past the limit slots are kept, or the process would fill up with them. */
+  async #keepAbandoned(job: ActiveJob, settled: Promise<void>): Promise<void> {
+    const { clock, maxAbandoned } = this.#options
+    this.#stuck.set(job.key, { id: job.ref.id, task: job.record.task, since: new Date(clock.now()).toISOString() })
+    const noted = this.#noteSettled(job, settled)
+    if (this.#stuck.size > maxAbandoned) await noted
+  }
+
+  async #noteSettled(job: ActiveJob, settled: Promise<void>): Promise<void> {
+    await settled
+    this.#stuck.delete(job.key)
+    this.#options.logger.warn({ jobId: job.ref.id }, 'an abandoned function settled')
+    const settledAt = this.#options.clock.now()
+    this.#options.eventLog.push({ change: { kind: 'settled', ref: job.ref, settledAt }, settle: () => undefined })
+  }
+
+  #observerOf(job: ActiveJob): Parameters<TaskExecutionOrchestrator['executeTask']>[0]['observer'] {
+    const { logger } = this.#options
+    const jobId = job.ref.id
+    return {
+      onEvent: () => job.timers.touch(),
+      onAborted: ({ cause }, ms) => logger.info({ jobId, cause, ms }, 'aborted'),
+      onReleaseFailed: (kind, error) => logger.error({ jobId, kind, err: error }, 'something held was not released'),
+    }
+  }
+
+  #logEnd(job: ActiveJob, receipt: Receipt): void {
+    const { logger, replica } = this.#options
+    const { status } = job.decided
+    const cause = 'cancellation' in job.decided ? job.decided.cancellation?.cause : undefined
+    const fields = { jobId: job.ref.id, status, cause, replica }
+    if (receipt.abortedToKilledMs !== null) logger.info({ ...fields, ms: receipt.abortedToKilledMs }, 'killed')
+    const { confirmed, survivors } = receipt
+    logger.info({ ...fields, ms: receipt.abortedToSettledMs ?? undefined, confirmed }, 'settled')
+    if (survivors.length > 0) logger.error({ ...fields, survivors }, 'processes survived their job')
+  }
+}
+
+/** What the job ends as: by where it stands, then by what its function did. */
+function outcomeOf(job: ActiveJob, { end, receipt }: ExecutionReport, at: number): JobCommand {
+  if (end.kind === 'abandoned') return { do: 'abandon', at, receipt }
+  if (job.decided.status === 'cancelling') return { do: 'settle', at, receipt }
+  switch (end.kind) {
+    case 'returned':
+      return { do: 'succeed', at, result: end.result }
+    case 'threw':
+      return { do: 'fail', at, failure: end.failure }
+    default:
+      return { do: 'settle', at, receipt }
+  }
+}
+
+/** The function may change what it is given; the record is not its to change. */
+function copyOf(input: Json): Json {
+  return typeof input === 'object' ? structuredClone(input) : input
+}

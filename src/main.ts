@@ -1,0 +1,72 @@
+import { type DestinationStream, destination, pino } from 'pino'
+import { ConfigError, readConfig } from './config.ts'
+import { openTether, type Tether } from './tether.ts'
+
+/** Signals this close to each other come from one shutdown of a process group, and count once. */
+const ONE_SHUTDOWN_MS = 500
+
+/** The logger's lines are gathered and written a few times a second: thousands of jobs that end at once log thousands of lines. */
+const LOG_FLUSH_MS = 200
+const LOG_BUFFER_BYTES = 64 * 1024
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env)
+  const output = destination({ fd: 1, sync: false, minLength: LOG_BUFFER_BYTES, periodicFlush: LOG_FLUSH_MS })
+  const logger = pino({ level: config.logLevel, base: null }, output)
+  const tether = await openTether({ config, logger, serverEnv: process.env, cwd: process.cwd() })
+  const { level, complete } = tether.containment
+  say(`Tether listens on ${tether.url} (containment ${level}, ${complete ? 'complete' : 'not complete'})`)
+  endOnSignals(tether, output)
+  process.on('uncaughtException', (error) => die(error, output))
+}
+
+/** The first signal drains, a terminal's SIGINT without patience; a later one ends at once. */
+function endOnSignals(tether: Tether, output: ReturnType<typeof destination>): void {
+  const hurry = new AbortController()
+  let firstAtMs: number | undefined
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (signal === 'SIGINT') hurry.abort()
+    const nowMs = performance.now()
+    if (firstAtMs !== undefined) {
+      if (nowMs - firstAtMs >= ONE_SHUTDOWN_MS) exitNow(1, output)
+      return
+    }
+    firstAtMs = nowMs
+    tether.stop(hurry.signal).then(
+      () => exitNow(0, output),
+      (error: unknown) => die(error, output),
+    )
+  }
+  process.on('SIGTERM', onSignal)
+  process.on('SIGINT', onSignal)
+}
+
+function die(error: unknown, output: ReturnType<typeof destination>): never {
+  complain(error)
+  return exitNow(1, output)
+}
+
+function exitNow(code: number, output: DestinationStream & { flushSync(): void }): never {
+  try {
+    output.flushSync()
+  } catch {
+    // Standard output may be gone; the exit code still counts.
+  }
+  process.exit(code)
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+/** What an operator can mend is told in one line; anything else is a defect, with its stack. */
+function complain(error: unknown): void {
+  const text = error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : String(error)
+  process.stderr.write(`tether: ${text}\n`)
+}
+
+main().catch((error: unknown) => {
+  if (error instanceof Error && !(error instanceof TypeError)) process.stderr.write(`tether: ${error.message}\n`)
+  else complain(error)
+  process.exit(1)
+})

@@ -1,0 +1,37 @@
+import type { ContainedProcess, Containment, SpawnRequest } from './Containment.ts'
+import { GroupTree } from './GroupTree.ts'
+import { launch } from './launch.ts'
+import { MARKER, mark } from './marker.ts'
+import { MarkedTree } from './MarkedTree.ts'
+import { readStat } from './procfs.ts'
+import { resolveProgram } from './resolveProgram.ts'
+import { TreeProcess } from './TreeProcess.ts'
+
+/**
+ * A process group a spawn, and where there is a `/proc` a sweep over all processes for the marker in their environment. A process
+ * that leaves the group and clears its environment is not found, so this level claims nothing complete. Elsewhere (macOS) it is
+ * the group alone.
+ */
+export class GroupContainment implements Containment {
+  readonly level = 'group'
+  readonly complete = false
+  readonly #dieWithParent: readonly string[]
+  readonly #instance: string
+
+  /** `dieWithParent` stands before every program; empty where the machine has nothing for it. */
+  constructor(instance: string, dieWithParent: readonly string[]) {
+    this.#dieWithParent = dieWithParent
+    this.#instance = instance
+  }
+
+  async spawn(request: SpawnRequest): Promise<ContainedProcess> {
+    const program = await resolveProgram(request)
+    const { marker, env } = mark(request, this.#instance)
+    const [first, ...rest] = [...this.#dieWithParent, ...request.argv]
+    const child = await launch({ argv: [first ?? program, ...rest], env }, request)
+    const stat = readStat(child.pid)
+    const tree =
+      stat === undefined ? new GroupTree(child.pid) : new MarkedTree(stat, Buffer.from(`${MARKER}=${marker}\0`))
+    return TreeProcess.follow(request.argv, child, child, tree)
+  }
+}

@@ -1,0 +1,93 @@
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** A process as `/proc/PID/stat` shows it. A pid alone names nobody for long: `startTicks` tells one bearer from the next. */
+export interface ProcessStat {
+  readonly pid: number
+  /** `Z` and `X` are dead ones that nobody has collected yet: `kill(pid, 0)` succeeds for them. */
+  readonly state: string
+  readonly groupId: number
+  /** Clock ticks since boot, as the kernel writes it. */
+  readonly startTicks: number
+}
+
+/** The process now bearing `pid`, or undefined where there is none that we may look at. */
+export function readStat(pid: number): ProcessStat | undefined {
+  const text = readProc(`/proc/${pid}/stat`)
+  if (text === undefined) return undefined
+  // The second field is the program's name in brackets, which may itself hold brackets and spaces.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  const [state = '', , groupId] = fields
+  return { pid, state, groupId: Number(groupId), startTicks: Number(fields[19]) }
+}
+
+export function isAlive(stat: ProcessStat | undefined): stat is ProcessStat {
+  return stat !== undefined && stat.state !== 'Z' && stat.state !== 'X'
+}
+
+/** Whether the process that was seen as `seen` still runs, and its pid was not given to another since. */
+export function stillRuns(seen: Pick<ProcessStat, 'pid' | 'startTicks'>): boolean {
+  const now = readStat(seen.pid)
+  return isAlive(now) && now.startTicks === seen.startTicks
+}
+
+/** The pids of the children of every thread of `pid`, dead ones included. */
+export function childrenOf(pid: number): readonly number[] {
+  return threadsOf(pid).flatMap((thread) => numbersIn(readProc(`/proc/${pid}/task/${thread}/children`) ?? ''))
+}
+
+export function allPids(): readonly number[] {
+  return readdirSync('/proc').map(Number).filter(Number.isInteger)
+}
+
+/** The environment that the process was started with, each entry ended by NUL; empty where we may not read it. */
+export function environOf(pid: number): Buffer {
+  return readProcBytes(`/proc/${pid}/environ`) ?? Buffer.alloc(0)
+}
+
+const MAX_COMMAND_LENGTH = 200
+
+/** The command line for a person to read, cut at 200 characters. */
+export function commandOf(pid: number): string {
+  const words = (readProc(`/proc/${pid}/cmdline`) ?? '').replaceAll('\0', ' ').trim()
+  // A kernel thread, or a process on its way out, has no words left but still its name.
+  const text = words === '' ? `[${(readProc(`/proc/${pid}/comm`) ?? '?').trim()}]` : words
+  return text.slice(0, MAX_COMMAND_LENGTH)
+}
+
+export function numbersIn(text: string): readonly number[] {
+  return text
+    .split(/\s+/)
+    .filter((word) => word !== '')
+    .map(Number)
+}
+
+function threadsOf(pid: number): readonly string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`)
+  } catch (error) {
+    if (isGone(error)) return []
+    throw error
+  }
+}
+
+function readProc(path: string): string | undefined {
+  return readProcBytes(path)?.toString('utf8')
+}
+
+function readProcBytes(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    if (isGone(error)) return undefined
+    throw error
+  }
+}
+
+/**
+ * The process ended, or belongs to somebody else. Anything else (too many open files) is thrown: who looks for what is left
+ * must not take a failure to look for having found nothing.
+ */
+function isGone(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'ENOENT' || code === 'ESRCH' || code === 'EACCES' || code === 'EPERM'
+}

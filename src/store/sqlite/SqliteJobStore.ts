@@ -1,0 +1,283 @@
+import type { StatementSync } from 'node:sqlite'
+import { type Clock, systemClock } from '../../clock.ts'
+import { type JobRef, keyOf } from '../../job/key.ts'
+import type { JobRecord } from '../../job/record.ts'
+import { isTerminal } from '../../job/status.ts'
+import { unreachable } from '../../job/unreachable.ts'
+import {
+  type ChangeResult,
+  type EventBatch,
+  type EventPage,
+  type JobStore,
+  type ListFilter,
+  type Lookup,
+  type StoreChange,
+  StoreError,
+} from '../JobStore.ts'
+import { type JobList, openJobList } from './JobList.ts'
+import { type JobTable, openJobTable } from './JobTable.ts'
+import { type LiveJob, LiveJobs } from './LiveJobs.ts'
+import { type LogSweeper, openLogSweeper } from './LogSweeper.ts'
+import { type LogTable, openLogTable } from './LogTable.ts'
+import { type Durability, openSqliteFile, type SqliteFile } from './SqliteFile.ts'
+import { openSpentIds, type SpentIds } from './SpentIds.ts'
+
+export interface SqliteJobStoreOptions {
+  /** The database's file; its folder must be there. Made where it is not. */
+  readonly path: string
+  readonly durability: Durability
+  /** Says whether a spent id is free again, and measures slices of background work. */
+  readonly clock?: Clock
+  /** Work in the background (removing logs of deleted jobs) failed. The next `check` rejects with it, and it is tried again. */
+  readonly onBackgroundError?: (error: unknown) => void
+}
+
+type ChangeOf<K extends StoreChange['kind']> = Extract<StoreChange, { kind: K }>
+type Refusal = Extract<ChangeResult, { ok: false }>
+
+const DONE: ChangeResult = { ok: true }
+
+interface Parts {
+  readonly file: SqliteFile
+  readonly jobs: JobTable
+  readonly live: LiveJobs
+  readonly log: LogTable
+  readonly list: JobList
+  readonly spent: SpentIds
+  readonly probe: StatementSync
+}
+
+/**
+ * Jobs in one SQLite file that this process alone writes (DirectoryLock.ts). Everything happens within the call: a method's
+ * promise is settled when it returns, and calls take effect in their order.
+ */
+class SqliteJobStore implements JobStore {
+  readonly #parts: Parts
+  readonly #sweeper: LogSweeper
+  readonly #clock: Clock
+  #isClosed = false
+
+  constructor(parts: Parts, sweeper: LogSweeper, clock: Clock) {
+    this.#parts = parts
+    this.#sweeper = sweeper
+    this.#clock = clock
+  }
+
+  async commit(changes: readonly StoreChange[]): Promise<readonly ChangeResult[]> {
+    const { file, live, log } = this.#open()
+    if (changes.length === 0) return []
+    try {
+      const results = file.transaction(() => {
+        const applied = changes.map((change) => this.#apply(change))
+        log.writeOldTails()
+        return applied
+      })
+      live.keep()
+      if (changes.some(({ kind }) => kind === 'delete')) this.#sweeper.start()
+      return results
+    } catch (error) {
+      live.restore()
+      throw error
+    }
+  }
+
+  async lookup(ref: JobRef): Promise<Lookup> {
+    const { file, jobs, spent } = this.#open()
+    return file.guard(() => {
+      const record = jobs.record(ref)
+      if (record !== undefined) return { kind: 'found', record: this.#current(record) }
+      return { kind: spent.isSpent(ref, this.#clock.now()) ? 'spent' : 'unknown' }
+    })
+  }
+
+  async findByIdempotencyKey(tenant: string, key: string): Promise<JobRecord | undefined> {
+    const { file, jobs } = this.#open()
+    const record = file.guard(() => jobs.recordByKey(tenant, key))
+    return record && this.#current(record)
+  }
+
+  async list(filter: ListFilter): Promise<readonly JobRecord[]> {
+    const { file, list } = this.#open()
+    return file.guard(() => list.page(filter)).map((record) => this.#current(record))
+  }
+
+  async listActive(): Promise<readonly JobRecord[]> {
+    const { file, jobs } = this.#open()
+    return file.guard(() => jobs.activeRecords()).map((record) => this.#current(record))
+  }
+
+  async readEvents(ref: JobRef, after: number, maxBytes: number): Promise<EventPage> {
+    const { file, jobs, live, log } = this.#open()
+    return file.guard(() => {
+      const found = live.get(keyOf(ref))
+      const job = found?.job ?? jobs.placeOf(ref)?.job
+      if (job === undefined) return { batches: [], firstKeptSeq: after + 1 }
+      return log.read(job, found?.tail ?? [], after, maxBytes)
+    })
+  }
+
+  async check(): Promise<void> {
+    const { file, probe } = this.#open()
+    const written = file.transaction(() => probe.get())
+    if (written === undefined)
+      throw new StoreError(`the database ${file.path} must give back the probe that was written`)
+    const failure = this.#sweeper.takeFailure()
+    this.#sweeper.start()
+    if (failure !== undefined) throw failure
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#sweeper.stop()
+    this.#parts.file.close()
+  }
+
+  #open(): Parts {
+    if (this.#isClosed) throw new StoreError(`the database ${this.#parts.file.path} is closed`)
+    return this.#parts
+  }
+
+  #apply(change: StoreChange): ChangeResult {
+    switch (change.kind) {
+      case 'create':
+        return this.#create(change)
+      case 'move':
+        return this.#move(change)
+      case 'append':
+        return this.#append(change)
+      case 'policy':
+        return this.#setPolicy(change)
+      case 'settled':
+        return this.#setSettledAt(change)
+      case 'delete':
+        return this.#delete(change)
+      default:
+        return unreachable(change)
+    }
+  }
+
+  #create({ record, events }: ChangeOf<'create'>): ChangeResult {
+    const { jobs, live, log, spent } = this.#parts
+    if (jobs.placeOf(record) !== undefined) return refused('exists')
+    if (spent.isSpent(record, this.#clock.now())) return refused('spent')
+    if (record.idempotencyKey !== undefined && jobs.isKeyTaken(record.tenant, record.idempotencyKey)) {
+      return refused('key_taken')
+    }
+    if (!follows(events, 0)) return refused('sequence')
+    const { status } = record.state
+    const job = jobs.insert(record, events.lastSeq)
+    const created = live.add({ job, key: keyOf(record), status: isTerminal(status) ? 'queued' : status, lastSeq: 0 })
+    log.append(created, events)
+    if (isTerminal(status)) this.#end(created)
+    return DONE
+  }
+
+  #move({ ref, from, state, input, events }: ChangeOf<'move'>): ChangeResult {
+    const { jobs, live, log } = this.#parts
+    const job = live.get(keyOf(ref))
+    if (job === undefined) return this.#refuseNotLive(ref)
+    if (job.status !== from) return refused('status')
+    if (!follows(events, job.lastSeq)) return refused('sequence')
+    jobs.move(job.job, from, state, events.lastSeq)
+    if (input !== undefined) jobs.replaceInput(job.job, input)
+    log.append(job, events)
+    if (isTerminal(state.status)) this.#end(job)
+    else live.setStatus(job, state.status)
+    return DONE
+  }
+
+  #append({ ref, events }: ChangeOf<'append'>): ChangeResult {
+    const job = this.#parts.live.get(keyOf(ref))
+    if (job === undefined) return this.#refuseNotLive(ref)
+    if (job.status === 'cancelling') return refused('status')
+    if (!follows(events, job.lastSeq)) return refused('sequence')
+    this.#parts.log.append(job, events)
+    return DONE
+  }
+
+  #setPolicy({ ref, policy }: ChangeOf<'policy'>): ChangeResult {
+    const job = this.#parts.live.get(keyOf(ref))
+    if (job === undefined) return this.#refuseNotLive(ref)
+    this.#parts.jobs.setPolicy(job.job, policy)
+    return DONE
+  }
+
+  #setSettledAt({ ref, settledAt }: ChangeOf<'settled'>): ChangeResult {
+    const place = this.#parts.jobs.placeOf(ref)
+    if (place === undefined) return refused('missing')
+    if (place.status !== 'abandoned') return refused('status')
+    this.#parts.jobs.setSettledAt(place.job, settledAt)
+    return DONE
+  }
+
+  #delete({ ref, spentUntil }: ChangeOf<'delete'>): ChangeResult {
+    const { jobs, spent } = this.#parts
+    const place = jobs.placeOf(ref)
+    if (place === undefined) return refused('missing')
+    if (!isTerminal(place.status)) return refused('status')
+    jobs.delete(place.job)
+    this.#sweeper.doom(place.job)
+    spent.spend(ref, spentUntil, this.#clock.now())
+    return DONE
+  }
+
+  #end(job: LiveJob): void {
+    this.#parts.log.writeChapter(job)
+    this.#parts.live.remove(job)
+  }
+
+  #refuseNotLive(ref: JobRef): Refusal {
+    return refused(this.#parts.jobs.placeOf(ref) === undefined ? 'missing' : 'status')
+  }
+
+  /** Appends leave `last_seq` in the file behind. */
+  #current(record: JobRecord): JobRecord {
+    const job = this.#parts.live.get(keyOf(record))
+    return job === undefined ? record : { ...record, lastSeq: job.lastSeq }
+  }
+}
+
+/**
+ * Opens the embedded store. Takes up what an earlier process left: the places of the newest events, half-removed logs.
+ * @throws {StoreError} where the file cannot be written, is damaged, from a newer version, or another program's.
+ */
+export async function openSqliteJobStore(options: SqliteJobStoreOptions): Promise<JobStore> {
+  const { path, durability, clock = systemClock, onBackgroundError } = options
+  const file = openSqliteFile(path, durability)
+  try {
+    return file.guard(() => {
+      const parts = openParts(file)
+      const sweeper = openLogSweeper(file, clock, (error) => onBackgroundError?.(error))
+      sweeper.start()
+      return new SqliteJobStore(parts, sweeper, clock)
+    })
+  } catch (error) {
+    file.close()
+    throw error
+  }
+}
+
+function openParts(file: SqliteFile): Parts {
+  const { sqlite } = file
+  const jobs = openJobTable(sqlite)
+  const live = new LiveJobs()
+  const log = openLogTable(sqlite, live)
+  const byNumber = new Map(
+    jobs.activePlaces().map(({ ref, ...place }) => [place.job, live.add({ ...place, key: keyOf(ref) })]),
+  )
+  log.recover(byNumber)
+  live.keep()
+  const probe = sqlite.prepare(
+    'INSERT INTO probe (one, count) VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count',
+  )
+  return { file, jobs, live, log, list: openJobList(sqlite), spent: openSpentIds(sqlite), probe }
+}
+
+function follows(events: EventBatch, lastSeq: number): boolean {
+  return events.firstSeq === lastSeq + 1 && events.lastSeq >= events.firstSeq
+}
+
+function refused(why: Refusal['why']): Refusal {
+  return { ok: false, why }
+}

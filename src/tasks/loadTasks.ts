@@ -1,0 +1,42 @@
+import { readdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { TSchema } from 'typebox'
+import type { TaskDefinition } from '../execution/task.ts'
+
+const MODULE = /\.(?:ts|mts|js|mjs)$/
+const DECLARATION = /\.d\.m?ts$/
+
+/**
+ * Every task that the modules in `folder` export, under whatever names; a module may export other things beside them.
+ * @throws {Error} naming the module that cannot be loaded or exports no task
+ */
+export async function loadTasks(folder: string): Promise<readonly TaskDefinition[]> {
+  const definitions: TaskDefinition[] = []
+  for (const name of (await readdir(folder)).toSorted()) {
+    if (!MODULE.test(name) || DECLARATION.test(name)) continue
+    const path = resolve(join(folder, name))
+    const found = Object.values(await load(path)).filter(isTaskDefinition)
+    if (found.length === 0) throw new Error(`${path} exports no task: export const NAME = defineTask({ … })`)
+    definitions.push(...found)
+  }
+  return definitions
+}
+
+async function load(path: string): Promise<Record<string, unknown>> {
+  try {
+    return await import(pathToFileURL(path).href)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw new Error(`${path} cannot be loaded: ${message}`, { cause: error })
+  }
+}
+
+function isTaskDefinition(value: unknown): value is TaskDefinition {
+  if (typeof value !== 'object' || value === null) return false
+  return 'name' in value && typeof value.name === 'string' && 'run' in value && typeof value.run === 'function' && 'input' in value && isSchema(value.input)
+}
+
+function isSchema(value: unknown): value is TSchema {
+  return typeof value === 'object' && value !== null
+}

@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { PendingCancellations } from './cancellation/PendingCancellations.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { Config } from './config.ts'
+import { EventLog } from './eventlog/EventLog.ts'
+import { commandEnvironment } from './execution/commandEnvironment.ts'
+import { TaskExecutionOrchestrator } from './execution/TaskExecutionOrchestrator.ts'
+import { TaskRegistry } from './execution/TaskRegistry.ts'
+import type { TaskDefinition } from './execution/task.ts'
+import type { Containment } from './job/receipt.ts'
+import { JobManager } from './jobs/JobManager.ts'
+import { PQueueJobQueue } from './jobs/PQueueJobQueue.ts'
+import { Workspaces } from './jobs/Workspaces.ts'
+import { probeContainment } from './resources/processes/probeContainment.ts'
+import { FastifyServer } from './server/FastifyServer.ts'
+import { lockDirectory } from './store/DirectoryLock.ts'
+import type { JobStore } from './store/JobStore.ts'
+import { openSqliteJobStore } from './store/sqlite/SqliteJobStore.ts'
+import { command } from './tasks/command.ts'
+import { loadTasks } from './tasks/loadTasks.ts'
+import { ticks } from './tasks/ticks.ts'
+
+export interface TetherOptions {
+  readonly config: Config
+  readonly logger: Logger
+  /** Of which commands get the harmless part: see `commandEnvironment`. */
+  readonly serverEnv: Readonly<Record<string, string | undefined>>
+  /** Where commands run that name no folder. */
+  readonly cwd: string
+  readonly clock?: Clock
+  /** Besides the built-in tasks and those of `config.tasksDir`. */
+  readonly tasks?: readonly TaskDefinition[]
+  /** Stands between the server and its store: for tests that hold a commit back or make one fail. */
+  readonly wrapStore?: (store: JobStore) => JobStore
+}
+
+/** A server that listens. */
+export interface Tether {
+  readonly url: string
+  readonly containment: Containment
+  readonly jobs: JobManager
+  readonly orchestrator: TaskExecutionOrchestrator
+  readonly pending: PendingCancellations
+  /**
+   * Ends everything: running jobs may finish for `drainMs` unless `hurry` fires, the rest are interrupted, streams get their
+   * terminal event, and when it settles nothing of this server is left. Twice is once.
+   */
+  stop(hurry?: AbortSignal): Promise<void>
+}
+
+/**
+ * Builds a server and starts it: takes the folder, probes the containment, takes up what an earlier process left, listens.
+ * @throws {Error} with one sentence for the operator; what was opened until then is closed again
+ */
+export async function openTether(options: TetherOptions): Promise<Tether> {
+  await using opened = new AsyncDisposableStack()
+  const { config, logger, clock = systemClock } = options
+  const replica = `${config.replicaId}-${process.pid}-${randomBytes(4).toString('hex')}`
+  const lock = opened.use(lockDirectory(config.dataDir, { pid: process.pid }))
+  const { containment, tried } = await probeContainment(config.containment)
+  for (const { level, reason } of tried) logger.info({ level, reason }, 'a better containment is not to be had')
+  const tmpRoot = join(config.dataDir, 'tmp')
+  // The folder is ours alone now: what is in there was left by a process that died.
+  rmSync(tmpRoot, { recursive: true, force: true })
+  const workspaceRoot = join(config.dataDir, 'workspaces')
+  mkdirSync(workspaceRoot, { recursive: true, mode: 0o700 })
+  const sqlite = await openSqliteJobStore({
+    path: join(config.dataDir, 'tether.db'),
+    durability: config.durability,
+    clock,
+    onBackgroundError: (err) => logger.error({ err }, 'the store failed in the background'),
+  })
+  opened.defer(() => sqlite.close())
+  const store = options.wrapStore?.(sqlite) ?? sqlite
+  const tasks = await registryOf(config, options.tasks ?? [])
+  const pending = new PendingCancellations({
+    clock,
+    expiresAfterMs: config.tombstoneMs,
+    maxTombstones: config.maxTombstones,
+  })
+  opened.defer(() => pending.close())
+  const eventLog = new EventLog({
+    store,
+    clock,
+    onStoreHealth: (err) => {
+      if (err === undefined) logger.info('the store takes writes again')
+      else logger.error({ err }, 'the store did not take a commit; it is tried again')
+    },
+    onRefused: (change, why) => logger.error({ change: change.kind, why }, 'the store refused a change'),
+  })
+  const orchestrator = new TaskExecutionOrchestrator({
+    clock,
+    pending,
+    containment,
+    commandEnv: commandEnvironment(options.serverEnv),
+    defaultCwd: options.cwd,
+    tmpRoot,
+    workspaceRoot,
+  })
+  const jobs = new JobManager({
+    clock,
+    logger,
+    store,
+    eventLog,
+    queue: new PQueueJobQueue(config.concurrency),
+    pending,
+    orchestrator,
+    tasks,
+    workspaces: new Workspaces(workspaceRoot),
+    containment,
+    replica,
+    concurrency: config.concurrency,
+    maxQueued: config.maxQueued,
+    maxAbandoned: config.maxAbandoned,
+    killGraceMs: config.killGraceMs,
+    policyDefaults: { settleMs: config.settleMs, maxRunMs: config.maxRunMs },
+  })
+  const recovered = await jobs.recover()
+  if (recovered.interrupted + recovered.queued > 0) logger.info(recovered, 'took up the jobs of an earlier process')
+  const server = new FastifyServer({ config, jobs, logger, clock })
+  const { url } = await server.listen()
+  lock.announce(url)
+  const parts = opened.move()
+  let stopped: Promise<void> | undefined
+  const stop = async (hurry: AbortSignal | undefined): Promise<void> => {
+    await jobs.drain({ finishWithinMs: config.drainMs, ...(hurry === undefined ? {} : { hurry }) })
+    await server.close()
+    await parts.disposeAsync()
+  }
+  return {
+    url,
+    containment,
+    jobs,
+    orchestrator,
+    pending,
+    stop: (hurry) => (stopped ??= stop(hurry)),
+  }
+}
+
+async function registryOf(config: Config, more: readonly TaskDefinition[]): Promise<TaskRegistry> {
+  const tasks = new TaskRegistry()
+  tasks.register(ticks)
+  tasks.register(command)
+  for (const task of more) tasks.register(task)
+  if (config.tasksDir !== undefined) for (const task of await loadTasks(config.tasksDir)) tasks.register(task)
+  return tasks
+}

@@ -1,0 +1,206 @@
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+/** What a folder or file of `src` may import of the others. Its own files it may always import. */
+interface Rule {
+  /** Folders or files of `src`, or `*` for all of it. */
+  readonly mayImport: readonly string[]
+  /** What it may import with `import type` only, so that nothing of it is loaded. */
+  readonly typesOnly?: readonly string[]
+  /** Packages and `node:` modules, where they are restricted. */
+  readonly packages?: readonly string[]
+  /** The only ones outside that may know it, whatever their own rows say. */
+  readonly knownTo?: readonly string[]
+}
+
+const LEAVES = ['clock.ts', 'config.ts']
+
+/**
+ * Who may import whom: the direction of every dependency, in one table. The longest name that fits a file is its row, and
+ * what may be imported of a folder holds for all below it.
+ */
+const RULES: Readonly<Record<string, Rule>> = {
+  'main.ts': { mayImport: ['*'] },
+  'index.ts': { mayImport: ['*'] },
+
+  server: { mayImport: ['jobs', 'execution', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
+  jobs: { mayImport: ['execution', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
+  execution: { mayImport: ['resources', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
+  eventlog: { mayImport: ['store', 'job', ...LEAVES] },
+  cancellation: { mayImport: ['job', ...LEAVES] },
+  resources: { mayImport: ['job', ...LEAVES] },
+  store: { mayImport: ['job', ...LEAVES] },
+  // An implementation of a port: whoever uses it sees the port alone.
+  'store/sqlite': { mayImport: ['store', 'job', ...LEAVES], knownTo: ['main.ts', 'index.ts'] },
+  // What a job is: no input or output, no timers.
+  job: { mayImport: [], packages: ['uuid'] },
+
+  // What an author of tasks outside this project sees too.
+  tasks: { mayImport: ['execution/task.ts', 'job'], typesOnly: ['resources'] },
+
+  // Only the shapes of the wire. Connections are undici's own, so that a program may set how long a silent stream lives.
+  client: { mayImport: [], typesOnly: ['job'], packages: ['undici', 'uuid'] },
+  // The part of the client behind api-client.ts.
+  'client/cli': { mayImport: ['client'], typesOnly: ['job'] },
+  // Runs in a browser, which has no undici.
+  dashboard: { mayImport: ['client/SseParser.ts'], typesOnly: ['client', 'job'], packages: [] },
+
+  'clock.ts': { mayImport: [], packages: [] },
+  'config.ts': { mayImport: [], packages: ['node:net', 'node:path'] },
+}
+
+const SRC = join(import.meta.dirname, '..', 'src')
+
+/** Files that are the way in: they are run, never imported. */
+const ENTRIES = ['main.ts', 'index.ts']
+
+interface Import {
+  readonly specifier: string
+  readonly isTypeOnly: boolean
+}
+
+/** What is made for one job or one reader, where that begins. Everything that lives as long as the server is made by main. */
+const MADE_WHERE_NEEDED = ['JobScope', 'JobReader']
+
+/** Every import of a module's text: static, dynamic, re-exported, of types, and of files that it starts as programs. */
+function importsOf(text: string): readonly Import[] {
+  const code = text.replaceAll(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, '')
+  const statements = code.matchAll(
+    /^\s*(?:import|export)\b(?:(\s+type)?\s[\w\s{},*$]*?\bfrom\s+|\s+)['"]([^'"\n]+)['"]/gm,
+  )
+  const expressions = code.matchAll(/\b(?:import|new URL)\(\s*['"`]([^'"`]+)['"`]/g)
+  return [
+    ...[...statements].map(([, type, specifier = '']) => ({ specifier, isTypeOnly: type !== undefined })),
+    ...[...expressions].map(([, specifier = '']) => ({ specifier, isTypeOnly: false })),
+  ]
+}
+
+const FILES = globSync('**/*.ts', { cwd: SRC }).toSorted()
+
+/** The row of a file: the longest name that the file is, or is below. */
+function rowOf(file: string): string | undefined {
+  return Object.keys(RULES)
+    .filter((name) => isWithin(file, name))
+    .toSorted((a, b) => b.length - a.length)[0]
+}
+
+function isWithin(file: string, name: string): boolean {
+  return name === '*' || file === name || file.startsWith(`${name}/`)
+}
+
+/** Why `file` may not have this import; undefined where it may. */
+function objectionTo(file: string, { specifier, isTypeOnly }: Import): string | undefined {
+  const row = rowOf(file)
+  const rule = row === undefined ? undefined : RULES[row]
+  if (row === undefined || rule === undefined) return `${file} has no row in the table`
+  if (!specifier.startsWith('.')) {
+    const isAllowed = rule.packages === undefined || isTypeOnly || rule.packages.includes(specifier)
+    return isAllowed ? undefined : `${file} may not import the package ${specifier}`
+  }
+  const target = normalize(join(dirname(file), specifier))
+  if (target.startsWith('..')) return `${file} may not import ${specifier}, which is outside src`
+  if (ENTRIES.includes(target)) return `${file} may not import ${target}: it is a way in`
+  const targetRow = rowOf(target)
+  if (targetRow === row) return undefined
+  const knownTo = targetRow === undefined ? undefined : RULES[targetRow]?.knownTo
+  if (knownTo !== undefined && !knownTo.includes(row)) return `${file} may not know ${target}`
+  const allowed = isTypeOnly ? [...rule.mayImport, ...(rule.typesOnly ?? [])] : rule.mayImport
+  return allowed.some((name) => isWithin(target, name))
+    ? undefined
+    : `${file} may not import ${isTypeOnly ? 'even types of ' : ''}${target}`
+}
+
+/** Classes of other folders of which a file makes instances; errors are data, and thrown by whoever meets them. */
+function strangersMadeBy(file: string, text: string): readonly string[] {
+  return [...text.matchAll(/^import \{([^}]*)\} from '(\.[^']+)'/gm)]
+    .filter(([, , specifier = '']) => rowOf(normalize(join(dirname(file), specifier))) !== rowOf(file))
+    .flatMap(([, names = '']) => names.split(',').map((name) => name.trim()))
+    .filter((name) => /^[A-Z]\w*$/.test(name) && !/(?:Error|Failure|Stopped)$/.test(name))
+    .filter((name) => !MADE_WHERE_NEEDED.includes(name) && new RegExp(`\\bnew ${name}\\b`).test(text))
+}
+
+test('imports point down', () => {
+  const objections = FILES.flatMap((file) =>
+    importsOf(readFileSync(join(SRC, file), 'utf8')).flatMap((found) => objectionTo(file, found) ?? []),
+  )
+  expect(objections).toEqual([])
+})
+
+test('the table has a row for everything in src, and was compared with real files', () => {
+  expect(FILES.length).toBeGreaterThan(15)
+  expect(FILES.filter((file) => rowOf(file) === undefined)).toEqual([])
+  const imports = FILES.flatMap((file) => importsOf(readFileSync(join(SRC, file), 'utf8')))
+  expect(imports.filter((found) => found.specifier.startsWith('.')).length).toBeGreaterThan(FILES.length)
+  for (const { specifier } of imports) expect(specifier).not.toMatch(/\s/)
+})
+
+test('what lives as long as the server is constructed by main alone', () => {
+  const objections = FILES.flatMap((file) => {
+    const row = rowOf(file) ?? ''
+    // The client is a program of its own.
+    if (ENTRIES.includes(file) || isWithin(row, 'client') || isWithin(row, 'dashboard')) return []
+    return strangersMadeBy(file, readFileSync(join(SRC, file), 'utf8')).map((name) => `${file} constructs ${name}`)
+  })
+  expect(objections).toEqual([])
+  expect(strangersMadeBy('jobs/a.ts', "import { A } from '../store/A.ts'\nnew A()\nnew Map()")).toEqual(['A'])
+  expect(strangersMadeBy('jobs/a.ts', "import { A } from './A.ts'\nnew A()")).toEqual([])
+})
+
+describe('an import is seen', () => {
+  test.each([
+    ["import { a } from './a.ts'", './a.ts', false],
+    ["import {\n  a,\n  b,\n} from '../b/a.ts'", '../b/a.ts', false],
+    ["import type { A } from './a.ts'", './a.ts', true],
+    ["import { type A } from './a.ts'", './a.ts', false],
+    ["import * as a from './a.ts'", './a.ts', false],
+    ["import a from 'node:fs'", 'node:fs', false],
+    ["import './a.ts'", './a.ts', false],
+    ["export { a } from './a.ts'", './a.ts', false],
+    ["export * from './a.ts'", './a.ts', false],
+    ["export type { A } from './a.ts'", './a.ts', true],
+    ["const a = await import('./a.ts')", './a.ts', false],
+    ["type A = import('./a.ts').A", './a.ts', false],
+    ["spawn(new URL('./a.ts', import.meta.url))", './a.ts', false],
+  ])('%j', (text, specifier, isTypeOnly) => {
+    expect(importsOf(`const x = 1\n${text}\n`)).toEqual([{ specifier, isTypeOnly }])
+  })
+
+  test.each([
+    "// import { a } from './a.ts'",
+    "/** import('./a.ts') */",
+    "const from = './a.ts'",
+    "export const a = 'b'",
+  ])('and %j is none', (text) => {
+    expect(importsOf(`${text}\n`)).toEqual([])
+  })
+})
+
+test.each([
+  ['job/status.ts', '../store/JobStore.ts', false],
+  ['job/status.ts', '../store/JobStore.ts', true],
+  ['job/status.ts', 'node:fs', false],
+  ['execution/a.ts', '../jobs/JobManager.ts', true],
+  ['jobs/a.ts', '../main.ts', false],
+  ['tasks/command.ts', '../execution/Execution.ts', false],
+  ['tasks/command.ts', '../resources/processes/Containment.ts', false],
+  ['client/a.ts', '../job/status.ts', false],
+  ['client/a.ts', './cli/a.ts', false],
+  ['client/a.ts', 'node:fs', false],
+  ['server/a.ts', '../../scripts/a.ts', false],
+  ['jobs/a.ts', '../store/sqlite/SqliteJobStore.ts', true],
+  ['newfolder/a.ts', '../job/status.ts', true],
+])('%s importing %s (types only: %s) is objected to', (file, specifier, isTypeOnly) => {
+  expect(objectionTo(file, { specifier, isTypeOnly })).toBeDefined()
+})
+
+test.each([
+  ['tasks/command.ts', '../execution/task.ts', false],
+  ['tasks/command.ts', '../resources/processes/Containment.ts', true],
+  ['client/a.ts', '../job/status.ts', true],
+  ['client/cli/a.ts', '../a.ts', false],
+  ['store/sqlite/a.ts', '../JobStore.ts', false],
+  ['main.ts', './server/a.ts', false],
+])('%s importing %s (types only: %s) is fine', (file, specifier, isTypeOnly) => {
+  expect(objectionTo(file, { specifier, isTypeOnly })).toBeUndefined()
+})

@@ -1,0 +1,20 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    environment: 'node',
+    include: ['test/**/*.test.ts'],
+    // A test that leans on another one's leftovers fails here first.
+    sequence: { shuffle: { files: true, tests: true } },
+    // A test that passes at the second try found a race: it shall be seen.
+    retry: 0,
+    // One process a file: tests start servers and children, and a leak of one file must not reach the next.
+    pool: 'forks',
+    isolate: true,
+    // Timings are measured in some tests; more workers than processors would measure each other.
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    teardownTimeout: 10_000,
+  },
+})
