@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     environment: 'node',
+    reporters: ['default', './test/ClosingLine.ts'],
     include: ['test/**/*.test.ts'],
     // A test that leans on another one's leftovers fails here first.
     sequence: { shuffle: { files: true, tests: true } },

@@ -23,7 +23,7 @@ export type CancelKind = 'cancel' | 'stop'
 /** What a job was doing when it was asked to end. */
 export type Phase = 'queued' | 'starting' | 'running' | 'model' | 'child' | `tool:${string}`
 
-/** A reason longer than this is refused at the edge and cut inside (characters, CONTRACT: limits). */
+/** A reason longer than this is refused at the edge and cut inside (characters; protocol, section 4). */
 export const MAX_REASON_LENGTH = 500
 
 /**

@@ -70,7 +70,6 @@ export interface EventHead {
 
 export type LoggedEvent = TaskEvent | StatusEvent
 export type JobEvent = (LoggedEvent | GapEvent) & EventHead
-export type EventType = JobEvent['type']
 
 const TERMINAL_EVENTS: ReadonlySet<string> = new Set(STATUSES.filter(isTerminal).map((status) => `job.${status}`))
 

@@ -46,13 +46,13 @@ export interface Receipt {
   readonly recorded?: false
 }
 
-export const NOTHING_RELEASED: Released = { processes: 0, requests: 0, files: 0, children: 0, other: 0 }
+const NOTHING_RELEASED: Released = { processes: 0, requests: 0, files: 0, children: 0, other: 0 }
 
 /** The receipt of a job that never ran: nothing was held, so there is nothing to look for. */
 export function emptyReceipt(containment: Containment): Receipt {
   return {
     confirmed: true,
-    containment,
+    containment: { level: containment.level, complete: containment.complete },
     requestedToAbortedMs: null,
     abortedToKilledMs: null,
     killedToVerifiedMs: null,

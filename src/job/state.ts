@@ -58,5 +58,3 @@ export type JobState =
       readonly settledAt?: number
     } & Started &
       Ended)
-
-export type StateOf<S extends JobState['status']> = Extract<JobState, { status: S }>
