@@ -4,7 +4,7 @@ export interface Clock {
   now(): number
   /** Monotonic milliseconds: what durations are taken from. */
   monotonicMs(): number
-  /** Calls `run` once after `delayMs` (0 to 2147483647). Returns its undo. The timer keeps the process alive. */
+  /** Calls `run` once after `delayMs` (0 to 2147483647; 0: in the next turn). Returns its undo. It keeps the process alive. */
   schedule(delayMs: number, run: () => void): () => void
 }
 
@@ -12,6 +12,11 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
   schedule(delayMs, run) {
+    // A timer of 0 ms waits for 1.
+    if (delayMs === 0) {
+      const immediate = setImmediate(run)
+      return () => clearImmediate(immediate)
+    }
     const timer = setTimeout(run, delayMs)
     return () => clearTimeout(timer)
   },

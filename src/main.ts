@@ -7,7 +7,7 @@ const ONE_SHUTDOWN_MS = 500
 
 /** The logger's lines are gathered and written a few times a second: thousands of jobs that end at once log thousands of lines. */
 const LOG_FLUSH_MS = 200
-const LOG_BUFFER_BYTES = 64 * 1024
+const LOG_BUFFER_BYTES = 8 * 1024
 
 async function main(): Promise<void> {
   const config = readConfig(process.env)

@@ -57,8 +57,9 @@ export interface Tether {
  */
 export async function openTether(options: TetherOptions): Promise<Tether> {
   await using opened = new AsyncDisposableStack()
-  const { config, logger, clock = systemClock } = options
+  const { config, clock = systemClock } = options
   const replica = `${config.replicaId}-${process.pid}-${randomBytes(4).toString('hex')}`
+  const logger = options.logger.child({ replica })
   const lock = opened.use(lockDirectory(config.dataDir, { pid: process.pid }))
   const { containment, tried } = await probeContainment(config.containment)
   for (const { level, reason } of tried) logger.info({ level, reason }, 'a better containment is not to be had')

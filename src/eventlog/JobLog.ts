@@ -15,7 +15,7 @@ import { PublishedBatch } from './PublishedBatch.ts'
 /** Above this many units that are not logged yet, an emitter is asked to wait. */
 const BACKPRESSURE_UNITS = 256 * 1024
 
-/** An author who never waits fails here (16 MiB; CONTRACT: limits). */
+/** An author who never waits fails here (16 MiB; protocol, section 4). */
 const OVERRUN_UNITS = 16 * 1024 * 1024
 
 const ACCEPTED = Promise.resolve()

@@ -50,8 +50,9 @@ export async function runCommand(
     if (options.background !== 'keep') {
       const deadlineMs = limits.settleMs - limits.killGraceMs
       const report = await tree.end({ graceMs: limits.killGraceMs, deadlineMs })
-      // With nothing left there is nothing to hold; a survivor stays held, so that the job's receipt names it.
-      if (report.survivors.length === 0) letGo()
+      // With nothing left there is nothing to hold. After a stop, and where something survived, the tree stays held, so that
+      // the job's receipt tells of it: releasing it gives this same report.
+      if (report.survivors.length === 0 && !scope.isStopRequested) letGo()
       await Promise.all([stdout.done, stderr.done])
     }
     return {

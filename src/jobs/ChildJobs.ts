@@ -9,7 +9,7 @@ import type { Json } from '../job/json.ts'
 import type { JobRecord } from '../job/record.ts'
 import type { ActiveJob } from './ActiveJob.ts'
 
-/** CONTRACT: a tree of jobs is at most this deep, and one job has at most so many children alive. */
+/** Protocol, section 2: a tree of jobs is at most this deep, and one job has at most so many children alive. */
 const MAX_DEPTH = 8
 const MAX_ALIVE = 64
 

@@ -649,18 +649,22 @@ export class JobManager {
   async #requestEnd(job: ActiveJob, request: CancellationRequest): Promise<void> {
     const { orchestrator, pending, queue, containment } = this.#options
     const fields = { jobId: job.ref.id, kind: request.kind, cause: request.cause, by: request.by }
-    this.#logger.info(fields, 'asked')
+    this.#logger.info({ ...fields, ms: 0 }, 'asked')
     const wasQueued = job.decided.status === 'queued'
     const phase = wasQueued ? 'queued' : orchestrator.phaseOf(job.key)
     const applied = job.apply({ do: 'request', at: this.#clock.now(), request, phase, containment })
     if (applied.kind !== 'moved') return
     if (wasQueued) queue.remove(job.key)
     else if (!orchestrator.canCancelExecution(job.key)) pending.mark(job.key, request)
-    await waitAtMost(applied.written, COMMIT_PATIENCE_MS, this.#clock)
+    const committed = this.#logCommit(applied.written, { ...fields, phase }, request.requestedAtMs)
+    await waitAtMost(committed, COMMIT_PATIENCE_MS, this.#clock)
     orchestrator.cancelExecution(job.key, request)
     if (request.kind === 'stop' && !job.isDecided) this.#armStopDeadline(job)
-    await applied.written
-    this.#logger.info({ ...fields, phase, ms: this.#clock.monotonicMs() - request.requestedAtMs }, 'committed')
+    await committed
+  }
+
+  async #logCommit(written: Promise<boolean>, fields: object, requestedAtMs: number): Promise<void> {
+    if (await written) this.#logger.info({ ...fields, ms: this.#clock.monotonicMs() - requestedAtMs }, 'committed')
   }
 
   #armStopDeadline(job: ActiveJob): void {

@@ -137,10 +137,10 @@ export class JobRunner {
   }
 
   #logEnd(job: ActiveJob, receipt: Receipt): void {
-    const { logger, replica } = this.#options
+    const { logger } = this.#options
     const { status } = job.decided
     const cause = 'cancellation' in job.decided ? job.decided.cancellation?.cause : undefined
-    const fields = { jobId: job.ref.id, status, cause, replica }
+    const fields = { jobId: job.ref.id, status, cause }
     if (receipt.abortedToKilledMs !== null) logger.info({ ...fields, ms: receipt.abortedToKilledMs }, 'killed')
     const { confirmed, survivors } = receipt
     logger.info({ ...fields, ms: receipt.abortedToSettledMs ?? undefined, confirmed }, 'settled')
