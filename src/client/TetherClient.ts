@@ -3,7 +3,7 @@ import type { CancelKind } from '../job/cancellation.ts'
 import type { Json } from '../job/json.ts'
 import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
 import type { JobView } from '../job/view.ts'
-import { ConnectionLost, ServerUnreachable, StreamCut } from './error.ts'
+import { ConnectionLost, ServerUnreachable, StreamCut, TetherApiError } from './error.ts'
 import { JobStream } from './JobStream.ts'
 import { isJobId, JOB_ID_FORM } from './jobId.ts'
 import { readAnswer } from './readAnswer.ts'
@@ -264,11 +264,11 @@ export class TetherClient implements AsyncDisposable {
 
   #failureOf(error: unknown, signal: AbortSignal | undefined): unknown {
     if (signal?.aborted === true) return signal.reason
-    if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return error
-    if (error.name === 'TetherApiError') return error
-    if (isNotConnected(error)) {
-      return new ServerUnreachable(`no server at ${this.#base.href} (${error.code})`, { cause: error })
-    }
+    if (!(error instanceof Error) || error instanceof TetherApiError) return error
+    if (isNotConnected(error))
+      return new ServerUnreachable(`no server at ${this.#base.href}: ${reasonOf(error)}`, { cause: error })
+    // Our own errors have no code, nor has a bug; undici says so itself where it refused the request.
+    if (!('code' in error) || error.code === 'UND_ERR_INVALID_ARG') return error
     return new ConnectionLost(`the connection to ${this.#base.href} broke: ${error.message}`, { cause: error })
   }
 }
@@ -297,7 +297,13 @@ function isNotConnected(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.every(isNotConnected)
   if (!(error instanceof Error)) return false
   if ('syscall' in error && CONNECTING.has(error.syscall)) return true
+  if (error.name === 'HTTPParserError') return true
   return 'code' in error && typeof error.code === 'string' && NO_TETHER.test(error.code)
+}
+
+/** The message of an error that wraps several is empty. */
+function reasonOf(error: Error): string {
+  return error.message === '' && 'code' in error ? String(error.code) : error.message
 }
 
 /** An id of another form never goes out: `..` or an empty one would name another route. */

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { onTestFinished } from 'vitest'
-import type { Cancellation, CancelKind } from '../../src/job/cancellation.ts'
+import { onTestFinished, vi } from 'vitest'
+import type { CancelKind, Cancellation } from '../../src/job/cancellation.ts'
 import type { Json } from '../../src/job/json.ts'
 import type { JobPolicy } from '../../src/job/policy.ts'
 import type { Receipt } from '../../src/job/receipt.ts'
@@ -76,10 +76,15 @@ export class FakeJob {
     return this.#readers.size
   }
 
+  /** Bytes of streams that the kernel has not taken yet. */
+  get unsentBytes(): number {
+    return [...this.#readers].reduce((sum, reader) => sum + reader.writableLength, 0)
+  }
+
   view(): JobView {
     return {
       id: this.id,
-      task: String(this.spec['task']),
+      task: taskOf(this.spec),
       status: this.status,
       terminal: this.isTerminal,
       createdAt: AT,
@@ -302,8 +307,8 @@ export class FakeServer {
       refuse(response, 400, 'TETHER_INVALID_REQUEST', `unknown fields: ${strange.join(', ')}`)
       return
     }
-    if (!this.tasks.includes(String(body['task']))) {
-      refuse(response, 404, 'TETHER_TASK_NOT_FOUND', `there is no task ${String(body['task'])}`)
+    if (!this.tasks.includes(taskOf(body))) {
+      refuse(response, 404, 'TETHER_TASK_NOT_FOUND', `there is no task ${taskOf(body)}`)
       return
     }
     const id = typeof body['jobId'] === 'string' ? body['jobId'] : `job_fake${this.jobs.size}`
@@ -365,6 +370,19 @@ export async function startFakeServer(): Promise<FakeServer> {
   return server
 }
 
+/** Resolves when there are bytes for the job's readers and none were taken for a while: they have stopped reading. */
+export async function nothingIsTaken(job: FakeJob): Promise<void> {
+  let [before, polls] = [0, 0]
+  await vi.waitFor(
+    () => {
+      polls = job.unsentBytes > 0 && job.unsentBytes === before ? polls + 1 : 0
+      before = job.unsentBytes
+      if (polls < 10) throw new Error(`${before} bytes are unsent, unchanged for ${polls} polls, expected 10`)
+    },
+    { timeout: 15_000, interval: 25 },
+  )
+}
+
 function streamHead(response: ServerResponse, id: string, holder: string | undefined): void {
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
@@ -394,4 +412,8 @@ async function closed(response: ServerResponse): Promise<void> {
 function cancellationOf(kind: CancelKind): Cancellation {
   const cause = kind === 'cancel' ? 'cancel_requested' : 'stop_requested'
   return { cause, reason: 'Ctrl+C at the client', requestedAt: AT, phase: 'running' }
+}
+
+function taskOf(spec: { readonly [key: string]: Json }): string {
+  return typeof spec['task'] === 'string' ? spec['task'] : ''
 }

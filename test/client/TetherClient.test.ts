@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import fc from 'fast-check'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { ConnectionLost, ServerUnreachable, StreamCut, TetherApiError } from '../../src/client/error.ts'
@@ -183,7 +183,7 @@ test('attaching where everything was read gives a stream with nothing in it', as
 
 test('a cancel says whether the job has ended, was asked to end, or is remembered', async () => {
   const { server, client } = await start()
-  await client.start({ ...TICKS, jobId: 'job_one' + '_' })
+  await client.start({ ...TICKS, jobId: 'job_one_' })
   server.onEnd = (job, kind) => job.committed(kind)
   expect(await client.stop('job_one_')).toMatchObject({
     kind: 'accepted',

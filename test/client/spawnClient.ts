@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished, vi } from 'vitest'
-import { expect } from 'vitest'
+import { expect, onTestFinished, vi } from 'vitest'
 
 export const CLIENT = fileURLToPath(new URL('../../api-client.ts', import.meta.url))
 
