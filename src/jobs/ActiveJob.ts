@@ -95,8 +95,8 @@ export class ActiveJob {
     const { state, event } = decision
     this.#decided = state
     if (state.status === 'cancelling' || isTerminal(state.status)) this.log.fence()
-    const isClaim = command.do === 'claim'
-    const input = isClaim ? (this.task?.redact(this.#record.input) ?? this.#record.input) : undefined
+    // Only a job that waits needs the secrets in its record; a task that is gone cannot say which of its fields were secret.
+    const input = from === 'queued' ? (this.task?.redact(this.#record.input) ?? null) : undefined
     const written = this.log.move(from, state, event, input)
     const seq = this.log.lastSeq
     return {

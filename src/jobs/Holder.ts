@@ -12,7 +12,7 @@ export class Holder {
   readonly id = `holder_${uuidv7().replaceAll('-', '')}`
   #left: LeaveCause | undefined
   #isReleased = false
-  #onLeave: ((cause: LeaveCause) => void) | undefined
+  #onGone: ((cause: LeaveCause | undefined) => void) | undefined
 
   /** Why it left; undefined while it is there, and after `release`. */
   get left(): LeaveCause | undefined {
@@ -23,17 +23,22 @@ export class Holder {
   leave(cause: LeaveCause): void {
     if (this.#left !== undefined || this.#isReleased) return
     this.#left = cause
-    this.#onLeave?.(cause)
+    this.#onGone?.(cause)
   }
 
   /** The server itself ends the stream: that is never a disconnect. */
   release(): void {
+    if (this.#isReleased) return
     this.#isReleased = true
-    this.#onLeave = undefined
+    if (this.#left === undefined) this.#onGone?.(undefined)
+    this.#onGone = undefined
   }
 
-  /** Binds it to its job. Where it has left already, `onLeave` is not called: ask `left`. */
-  bind(onLeave: (cause: LeaveCause) => void): void {
-    if (this.#left === undefined && !this.#isReleased) this.#onLeave = onLeave
+  /**
+   * Binds it to its job. `onGone` is told why it left, or undefined where it was released. Where it has left already, `onGone`
+   * is not called: ask `left`.
+   */
+  bind(onGone: (cause: LeaveCause | undefined) => void): void {
+    if (this.#left === undefined && !this.#isReleased) this.#onGone = onGone
   }
 }

@@ -28,7 +28,7 @@ export class JobHolders {
   /** Takes `holder` on; one that has left already leaves at once. */
   join(holder: Holder, terms: { readonly graceMs: () => number; readonly leaseMs: number }): void {
     this.#stopGrace()
-    const leave = (cause: LeaveCause): void => this.#leave(holder.id, cause, terms.graceMs())
+    const leave = (cause: LeaveCause | undefined): void => this.#leave(holder.id, cause, terms.graceMs())
     this.#held.set(holder.id, { holder, cancelLease: this.#startLease(holder, terms.leaseMs) })
     holder.bind(leave)
     if (holder.left !== undefined) leave(holder.left)
@@ -63,12 +63,13 @@ export class JobHolders {
     this.#held.clear()
   }
 
-  #leave(id: string, cause: LeaveCause, graceMs: number): void {
+  /** `cause` undefined: the server let it go, which is no reason to end the job, but it counts as a holder no more. */
+  #leave(id: string, cause: LeaveCause | undefined, graceMs: number): void {
     const held = this.#held.get(id)
     if (held === undefined) return
     held.cancelLease?.()
     this.#held.delete(id)
-    if (this.#held.size > 0) return
+    if (this.#held.size > 0 || cause === undefined) return
     if (graceMs > 0) this.#startGrace(cause, graceMs)
     else this.#onLastLeft(cause)
   }

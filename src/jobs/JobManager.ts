@@ -140,6 +140,9 @@ export interface JobManagerOptions {
 /** A commit that takes longer than this does not hold up the abort: it is written later. */
 const COMMIT_PATIENCE_MS = 50
 
+/** What a shutdown allows for writing, besides the jobs' own deadlines. */
+const DRAIN_PATIENCE_MS = 400
+
 /** A deleted job's id cannot be started again for this long. */
 const SPENT_MS = 24 * 60 * 60 * 1000
 
@@ -408,7 +411,8 @@ export class JobManager {
 
   /**
    * Starts are refused from here on. Running jobs may finish for `finishWithinMs`, then they are ended as interrupted, and so are
-   * queued ones that have a holder; other queued ones stay for the next start. Settles when nothing runs and all is written.
+   * queued ones that have a holder; other queued ones stay for the next start. Settles when nothing runs and all is written, or
+   * could not be within the jobs' `settleMs` and a little more.
    */
   async drain(options: { readonly finishWithinMs: number; readonly hurry?: AbortSignal }): Promise<void> {
     this.#isDraining = true
@@ -425,8 +429,10 @@ export class JobManager {
     for (const job of running) {
       if (!job.isDecided) void this.#requestEnd(job, this.#newRequest('cancel', 'server_shutdown', reason))
     }
-    await allEnded
-    await this.#options.eventLog.flush()
+    // A job ends within its settleMs, abandoned if need be; only a store that cannot be written keeps it longer.
+    const settleMs = Math.max(0, ...running.map((job) => job.policy.settleMs))
+    await waitAtMost(allEnded, settleMs + DRAIN_PATIENCE_MS, this.#clock)
+    await waitAtMost(this.#options.eventLog.flush(), DRAIN_PATIENCE_MS, this.#clock)
     for (const job of this.#active.values()) {
       job.timers.close()
       job.holders.close()
