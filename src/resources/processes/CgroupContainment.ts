@@ -62,7 +62,7 @@ export class CgroupContainment implements Containment {
     const { sh, env: envProgram, dieWithParent } = this.#tools
     const { env, restore } = wrapEnvironment(marked.env, envProgram)
     // Each step only after the one before: a program that is not in its group does not run.
-    const script = `echo 0 >"$1/cgroup.procs" && shift && { ${restore}; } && printf . >&3 && exec 3>&- && exec "$@"`
+    const script = `echo 0 >"$1/cgroup.procs" && shift && { ${restore}; } && printf . >&2 && exec 2>&3 3>&- && exec "$@"`
     const [first, ...rest] = [...dieWithParent, sh]
     if (first === undefined) throw new Error('a command has no program')
     return { argv: [first, ...rest, '-c', script, 'sh', path, ...argv], env }

@@ -21,8 +21,7 @@ export class CgroupTree implements ProcessTree {
     const members: ProcessStat[] = []
     for (const path of groupsBelow(this.path)) {
       for (const pid of numbersIn(readFileSync(join(path, 'cgroup.procs'), 'utf8'))) {
-        if (slices.isSpent) return members
-        await slices.breathe()
+        if (!(await slices.next())) return members
         const stat = readStat(pid)
         if (isAlive(stat)) members.push(stat)
       }

@@ -1,10 +1,11 @@
 import type { ContainedProcess, Containment, SpawnRequest } from './Containment.ts'
 import { GroupTree } from './GroupTree.ts'
-import { launch } from './launch.ts'
+import { discard, launch } from './launch.ts'
 import { MARKER, mark } from './marker.ts'
 import { MarkedTree } from './MarkedTree.ts'
 import { readStat } from './procfs.ts'
 import { resolveProgram } from './resolveProgram.ts'
+import { failureOfSystem } from './spawnFailure.ts'
 import { TreeProcess } from './TreeProcess.ts'
 
 /**
@@ -29,9 +30,13 @@ export class GroupContainment implements Containment {
     const { marker, env } = mark(request, this.#instance)
     const [first, ...rest] = [...this.#dieWithParent, ...request.argv]
     const child = await launch({ argv: [first ?? program, ...rest], env }, request)
-    const stat = readStat(child.pid)
-    const tree =
-      stat === undefined ? new GroupTree(child.pid) : new MarkedTree(stat, Buffer.from(`${MARKER}=${marker}\0`))
-    return TreeProcess.follow(request.argv, child, child, tree)
+    try {
+      const stat = readStat(child.pid)
+      const tree = stat === undefined ? new GroupTree(child.pid) : new MarkedTree(stat, `${MARKER}=${marker}\0`)
+      return TreeProcess.follow(request.argv, child, child, tree)
+    } catch (error) {
+      discard(child)
+      throw failureOfSystem(error, request.argv[0])
+    }
   }
 }

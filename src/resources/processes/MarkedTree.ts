@@ -10,10 +10,10 @@ const CLEAN_PASSES = 2
 /** The processes of a group and all others that bear its marker in their environment. */
 export class MarkedTree implements ProcessTree {
   readonly #leader: ProcessStat
-  readonly #marker: Buffer
+  readonly #marker: string
   #cleanPasses = 0
 
-  constructor(leader: ProcessStat, marker: Buffer) {
+  constructor(leader: ProcessStat, marker: string) {
     this.#leader = leader
     this.#marker = marker
   }
@@ -53,8 +53,7 @@ export class MarkedTree implements ProcessTree {
     const members: ProcessStat[] = []
     const groupIsOurs = this.#groupIsOurs()
     for (const pid of allPids()) {
-      if (slices.isSpent) return { members, isWhole: false }
-      await slices.breathe()
+      if (!(await slices.next())) return { members, isWhole: false }
       const stat = readStat(pid)
       // Whoever is older than the leader is none of its descendants: that spares most environments.
       if (!isAlive(stat) || stat.startTicks < this.#leader.startTicks) continue

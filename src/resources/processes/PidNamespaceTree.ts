@@ -57,8 +57,7 @@ export class PidNamespaceTree implements ProcessTree {
     const members: ProcessStat[] = []
     const queue = stillRuns(this.#init) ? [...childrenOf(this.#init.pid)] : []
     for (let pid = queue.pop(); pid !== undefined; pid = queue.pop()) {
-      if (slices.isSpent) return { members, isWhole: false }
-      await slices.breathe()
+      if (!(await slices.next())) return { members, isWhole: false }
       const stat = readStat(pid)
       if (!isAlive(stat)) continue
       members.push(stat)

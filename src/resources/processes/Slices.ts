@@ -1,3 +1,5 @@
+/** So many are looked at whatever the budget: a process that got no time from the system has not looked at anybody yet. */
+const MIN_LOOKS = 200
 /** Longer than this in one piece would be felt by everything else that the event loop serves (milliseconds). */
 const SLICE_MS = 2
 
@@ -5,6 +7,7 @@ const SLICE_MS = 2
 export class Slices {
   readonly #endsMs: number
   #sliceEndsMs: number
+  #looks = 0
 
   constructor(budgetMs: number) {
     const nowMs = performance.now()
@@ -12,17 +15,16 @@ export class Slices {
     this.#sliceEndsMs = nowMs + SLICE_MS
   }
 
-  get isSpent(): boolean {
-    return performance.now() >= this.#endsMs
-  }
-
-  /** Undefined while there is time in this piece (so that a short look takes no turn), else the next turn of the loop. */
-  breathe(): Promise<void> | undefined {
-    if (performance.now() < this.#sliceEndsMs) return undefined
+  /** Called before each look: whether there is time for it, at once or in the next turn of the loop. */
+  next(): boolean | Promise<boolean> {
+    this.#looks += 1
+    const nowMs = performance.now()
+    if (nowMs >= this.#endsMs && this.#looks > MIN_LOOKS) return false
+    if (nowMs < this.#sliceEndsMs) return true
     return new Promise((resolve) => {
       setImmediate(() => {
         this.#sliceEndsMs = performance.now() + SLICE_MS
-        resolve()
+        resolve(true)
       })
     })
   }

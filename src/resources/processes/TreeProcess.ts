@@ -5,13 +5,13 @@ import type { ContainedProcess, EndReport, ExitStatus } from './Containment.ts'
 import type { Launched } from './launch.ts'
 import type { ProcessTree } from './ProcessTree.ts'
 import { letEnd } from './pipes.ts'
-import { commandOf, type ProcessStat } from './procfs.ts'
+import { commandOf, MAX_COMMAND_LENGTH, type ProcessStat } from './procfs.ts'
 import { terminateAll } from './signalProcess.ts'
 
 /** A look at a huge tree may take this long before TERM is sent to what was found. */
 const TERM_BUDGET_MS = 100
 /** A kill does not wait longer than this for the count of those it is about to kill. */
-const COUNT_BUDGET_MS = 10
+const COUNT_BUDGET_MS = 20
 const SURVIVORS_BUDGET_MS = 100
 
 /** The next look after `elapsedMs` of looking: soon at first, then ever rarer, so that it costs little and is late by a quarter. */
@@ -99,7 +99,12 @@ export class TreeProcess implements ContainedProcess {
   }
 
   async #terminate(): Promise<void> {
-    terminateAll(await this.#members(TERM_BUDGET_MS), this.pid)
+    const members = await this.#members(TERM_BUDGET_MS)
+    try {
+      terminateAll(members, this.pid)
+    } catch {
+      // Who could not be looked at (no file descriptor left) is not signalled; a kill follows, which has a proof of its own.
+    }
   }
 
   /** The leader's exit wakes us. The others of its tree do not, so from then on we look for them. */
@@ -131,8 +136,21 @@ export class TreeProcess implements ContainedProcess {
     if (await this.#tree.strike().catch(no)) return []
     const left = await this.#members(SURVIVORS_BUDGET_MS)
     // The check did not come out clean, so somebody has to be named, even where nobody could be seen.
-    if (left.length === 0) return [{ pid: this.pid, command: this.#argv.join(' ').slice(0, 200) }]
-    return left.map(({ pid }) => ({ pid, command: commandOf(pid) }))
+    if (left.length === 0) return [{ pid: this.pid, command: this.#asked() }]
+    return left.map(({ pid }) => ({ pid, command: this.#commandOf(pid) }))
+  }
+
+  #commandOf(pid: number): string {
+    try {
+      return commandOf(pid)
+    } catch {
+      // It cannot be looked at just now; what it descends from is known.
+      return this.#asked()
+    }
+  }
+
+  #asked(): string {
+    return this.#argv.join(' ').slice(0, MAX_COMMAND_LENGTH)
   }
 
   /** Who reads our output after we killed it? Nobody who is still wanted; in all other cases its last words are kept. */

@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Readable, type Writable } from 'node:stream'
 import type { ExitStatus, SpawnRequest } from './Containment.ts'
-import { type StatusChannel, listen } from './StatusChannel.ts'
+import { listen, type StatusChannel } from './StatusChannel.ts'
+import { signalProcess } from './signalProcess.ts'
 import { failureOfSystem, spawnFailure } from './spawnFailure.ts'
 
 /** What is executed in the end: the program itself, or what stands around it. */
@@ -23,25 +24,44 @@ export interface Launched {
 
 /** @throws {TaskFailure} `TETHER_SPAWN_FAILED` */
 export async function launch(command: Command, request: SpawnRequest): Promise<Launched> {
-  const child = await start(command, request, [])
-  return launched(child)
+  const { pid, pipes, exited } = await start(command, request, [])
+  const [stdin, stdout, stderr] = pipes
+  return { pid, stdin, stdout: readable(stdout), stderr: readable(stderr), exited }
 }
 
-/** As `launch`, for a command that reports on its fourth pipe; settles when it has said that the program is about to run. */
+/**
+ * As `launch`, for a command that begins with a wrapper: the wrapper reports on its standard error, and gives its fourth pipe to
+ * the program as that. Settles when it has said that the program is about to run.
+ */
 export async function launchWrapped(
   command: Command,
   request: SpawnRequest,
 ): Promise<Launched & { readonly status: StatusChannel }> {
-  const child = await start(command, request, ['pipe'])
-  const pipe = child.stdio[3]
-  if (!(pipe instanceof Readable)) throw new Error('a child with a fourth pipe has none')
-  const status = listen(pipe)
-  const process = launched(child)
-  if (await startedInTime(status, child)) return { ...process, status }
-  throw spawnFailure(`could not contain ${request.argv[0]}: ${await lastWords(process)}`, { retryable: true })
+  const { pid, pipes, exited } = await start(command, request, ['pipe'])
+  const [stdin, stdout, wrapperStderr, programStderr] = pipes
+  const process = { pid, stdin, stdout: readable(stdout), stderr: readable(programStderr), exited }
+  const status = listen(readable(wrapperStderr))
+  if (await startedInTime(status, pid)) return { ...process, status }
+  for (const pipe of [stdin, process.stdout, process.stderr]) pipe?.destroy()
+  const { exitCode, signal } = await exited
+  const words = status.words() || `it ended with ${signal ?? `code ${exitCode}`} before the program ran`
+  throw spawnFailure(`could not contain ${request.argv[0]}: ${words.slice(0, MAX_WORDS_LENGTH)}`, { retryable: true })
 }
 
-async function start(command: Command, request: SpawnRequest, more: 'pipe'[]): Promise<ChildProcess> {
+/** Ends a child that turned out to be of no use before anybody had it. */
+export function discard({ pid, stdin, stdout, stderr }: Launched): void {
+  // It started this very moment, so its number is still its own or nobody's.
+  signalProcess(-pid, 'SIGKILL')
+  for (const pipe of [stdin, stdout, stderr]) pipe?.destroy()
+}
+
+interface Started {
+  readonly pid: number
+  readonly pipes: ChildProcess['stdio']
+  readonly exited: Promise<ExitStatus>
+}
+
+async function start(command: Command, request: SpawnRequest, more: readonly 'pipe'[]): Promise<Started> {
   const [program, ...args] = command.argv
   try {
     const child = spawn(program, args, {
@@ -52,43 +72,39 @@ async function start(command: Command, request: SpawnRequest, more: 'pipe'[]): P
       stdio: [request.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe', ...more],
     })
     await once(child, 'spawn')
-    return child
+    return startedOf(child)
   } catch (error) {
     throw failureOfSystem(error, request.argv[0])
   }
 }
 
-function launched(child: ChildProcess): Launched {
-  const { pid, stdin, stdout, stderr } = child
-  if (pid === undefined || stdout === null || stderr === null)
-    throw new Error('a child that was started has no pid or pipes')
+function startedOf(child: ChildProcess): Started {
+  if (child.pid === undefined) throw new Error('a child that was started has no pid')
+  const pipes: ChildProcess['stdio'] = [...child.stdio]
+  // At a child's exit Node resumes all its pipes (`flushStdio`): what a reader has not come to yet would be thrown away, and one
+  // that has paused be flooded. It does not know of pipes that are not in its list; reading them is left to whoever has them.
+  for (const index of child.stdio.keys()) child.stdio[index] = null
   // A program that ends without reading its input breaks the pipe: its exit says all there is to say.
-  stdin?.on('error', () => {})
+  pipes[0]?.on('error', () => {})
   const exited = new Promise<ExitStatus>((resolve) => {
     child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }))
   })
-  return { pid, stdin, stdout, stderr, exited }
+  return { pid: child.pid, pipes, exited }
+}
+
+function readable(pipe: Readable | Writable | null | undefined): Readable {
+  if (!(pipe instanceof Readable)) throw new Error('a child that was started lacks a pipe')
+  return pipe
 }
 
 /** Setting a containment up takes milliseconds; a machine that needs longer than this is not going to do it at all. */
 const START_DEADLINE_MS = 10_000
 
-async function startedInTime(status: StatusChannel, child: ChildProcess): Promise<boolean> {
-  const timer = setTimeout(() => child.kill('SIGKILL'), START_DEADLINE_MS)
+async function startedInTime(status: StatusChannel, pid: number): Promise<boolean> {
+  const timer = setTimeout(() => signalProcess(pid, 'SIGKILL'), START_DEADLINE_MS)
   const started = await status.started
   clearTimeout(timer)
   return started
 }
 
 const MAX_WORDS_LENGTH = 500
-
-/** What a wrapper that failed had to say, which is little: it is read whole. */
-async function lastWords({ stdin, stdout, stderr, exited }: Launched): Promise<string> {
-  stdin?.destroy()
-  stdout.destroy()
-  const chunks: Buffer[] = []
-  stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
-  const [{ exitCode, signal }] = await Promise.all([exited, once(stderr, 'close')])
-  const words = Buffer.concat(chunks).toString('utf8').trim().slice(0, MAX_WORDS_LENGTH)
-  return words === '' ? `it ended with ${signal ?? `code ${exitCode}`} before the program ran` : words
-}

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /** A pipe whose writers are all gone has its end in it; one that is silent for this long is held by somebody we do not see. */
 const QUIET_MS = 50
@@ -45,4 +46,6 @@ async function closedOrPaused(pipe: Readable, delayMs: number): Promise<void> {
     clearTimeout(timer)
     over.abort()
   }
+  // Timers come before pipes in a turn of the loop: after a long turn the silence may be ours, so let the pipes speak first.
+  await nextTurn()
 }

@@ -58,38 +58,47 @@ async function buildCgroup(): Promise<Containment> {
     env: await requireTool('env'),
     dieWithParent: await dieWithParentWhereGiven(),
   }
+  return firstThatWorks(
+    findCgroupBases().map((basePath) => ({
+      name: basePath,
+      containment: new CgroupContainment(basePath, instanceName(), tools),
+    })),
+  )
+}
+
+async function buildPidNamespace(): Promise<Containment> {
+  if (!existsSync(`/proc/self/task/${process.pid}/children`)) {
+    throw new Error('the kernel lists no children in /proc (CONFIG_PROC_CHILDREN)')
+  }
+  const around = [...dieWithParent(await requireTool('setpriv')), await requireTool('unshare')] as const
+  const tools = { sh: await requireTool('sh'), env: await requireTool('env'), setsid: await requireTool('setsid') }
+  const asUser = { name: 'with a user namespace', flags: ['--user', '--map-current-user'] }
+  // Root keeps its rights over files without one; in a container it may not be root enough for that.
+  const variants = process.geteuid?.() === 0 ? [{ name: 'as root', flags: [] }, asUser] : [asUser]
+  return firstThatWorks(
+    variants.map(({ name, flags }) => ({
+      name,
+      containment: new PidNamespaceContainment(instanceName(), {
+        ...tools,
+        enter: [...around, ...flags, '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--'],
+      }),
+    })),
+  )
+}
+
+async function firstThatWorks(
+  candidates: readonly { readonly name: string; readonly containment: Containment }[],
+): Promise<Containment> {
   const reasons: string[] = []
-  for (const basePath of findCgroupBases()) {
-    const containment = new CgroupContainment(basePath, instanceName(), tools)
+  for (const { name, containment } of candidates) {
     try {
       await tryOut(containment)
       return containment
     } catch (error) {
-      reasons.push(`${basePath}: ${reasonOf(error)}`)
+      reasons.push(`${name}: ${reasonOf(error)}`)
     }
   }
   throw new Error(reasons.join('; '))
-}
-
-async function buildPidNamespace(): Promise<Containment> {
-  const [sh, env, setsid, setpriv, unshare] = await Promise.all(
-    (['sh', 'env', 'setsid', 'setpriv', 'unshare'] as const).map(requireTool),
-  )
-  if (!sh || !env || !setsid || !setpriv || !unshare) throw new Error('a program that was found has no path')
-  // Root needs no user namespace, and without one keeps the rights over files that it has.
-  const asUser = process.geteuid?.() === 0 ? [] : ['--user', '--map-current-user']
-  const enter = [...dieWithParent(setpriv), unshare, ...asUser] as const
-  const containment = new PidNamespaceContainment(instanceName(), {
-    sh,
-    env,
-    setsid,
-    enter: [...enter, '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--'],
-  })
-  if (!existsSync('/proc/self/task/' + process.pid + '/children')) {
-    throw new Error('the kernel lists no children in /proc (CONFIG_PROC_CHILDREN)')
-  }
-  await tryOut(containment)
-  return containment
 }
 
 /** The programs of some systems (busybox) are called the same and cannot do this. */
