@@ -36,7 +36,10 @@ export function errorBody(code: ErrorCode, message: string): ErrorBody {
 export function sendError(error: unknown, reply: FastifyReply, logger: ServerLogger): void {
   const refusal = refusalOf(error)
   if (refusal === undefined) {
-    logger.error({ err: error, method: reply.request.method, route: reply.request.routeOptions.url }, 'a request failed')
+    logger.error(
+      { err: error, method: reply.request.method, route: reply.request.routeOptions.url },
+      'a request failed',
+    )
   }
   const body =
     refusal === undefined
@@ -45,8 +48,6 @@ export function sendError(error: unknown, reply: FastifyReply, logger: ServerLog
   const retryAfterS = RETRY_AFTER_S[body.code]
   if (retryAfterS !== undefined) reply.header('retry-after', retryAfterS)
   if (body.code === 'TETHER_UNAUTHORIZED') reply.header('www-authenticate', 'Bearer realm="tether"')
-  // The rest of a body that is too large would otherwise be read to its end before the next request.
-  if (body.code === 'TETHER_BODY_TOO_LARGE') reply.header('connection', 'close')
   void reply.code(body.statusCode).type('application/json; charset=utf-8').send(body)
 }
 

@@ -107,6 +107,6 @@ function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest()
 }
 
-function quoted(text: unknown): string {
+function quoted(text: string | string[] | undefined): string {
   return text === undefined ? 'none' : JSON.stringify(String(text).slice(0, 100))
 }

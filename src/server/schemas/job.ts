@@ -32,7 +32,7 @@ const Receipt = Type.Object(
   { description: 'what a job that was asked to end gave back, measured' },
 )
 
-export const JobPolicy = Type.Object({
+const JobPolicy = Type.Object({
   onDisconnect: Type.Union(DISCONNECT_POLICIES.map((policy) => Type.Literal(policy))),
   disconnectGraceMs: Type.Integer(),
   leaseMs: Type.Integer(),
@@ -54,7 +54,9 @@ export const Job = Type.Unsafe<JobView>(
       id: Type.String(),
       task: Type.String(),
       status: Type.Union(STATUSES.map((status) => Type.Literal(status))),
-      terminal: Type.Boolean({ description: 'whether the job has ended; a status that you do not know is not terminal' }),
+      terminal: Type.Boolean({
+        description: 'whether the job has ended; a status that you do not know is not terminal',
+      }),
       createdAt: Time('by the clock of the store'),
       startedAt: Type.Optional(Time('of the last attempt')),
       endedAt: Type.Optional(Time('when the terminal event was written')),

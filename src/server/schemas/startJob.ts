@@ -1,13 +1,17 @@
 import { type Static, Type } from 'typebox'
 import type { Json } from '../../job/json.ts'
-import { DISCONNECT_POLICIES, MAX_DELAY_MS, MAX_DISCONNECT_GRACE_MS } from '../../job/policy.ts'
+import { MAX_DELAY_MS, MAX_DISCONNECT_GRACE_MS } from '../../job/policy.ts'
 
 const Delay = (description: string) => Type.Integer({ minimum: 0, maximum: MAX_DELAY_MS, description })
 const AnyJson = (description: string) => Type.Unsafe<Json>(Type.Unknown({ description }))
 
 /** The rules that a start may set; what it leaves out is the server's to choose. */
 const PolicyFields = {
-  onDisconnect: Type.Optional(Type.Enum([...DISCONNECT_POLICIES], { description: 'what follows when the last holder is gone' })),
+  onDisconnect: Type.Optional(
+    Type.Union([Type.Literal('cancel'), Type.Literal('stop'), Type.Literal('continue')], {
+      description: 'what follows when the last holder is gone; left out: cancel on /execute*, continue on /jobs',
+    }),
+  ),
   disconnectGraceMs: Type.Optional(
     Type.Integer({
       minimum: 0,
@@ -20,7 +24,11 @@ const PolicyFields = {
   idleTimeoutMs: Type.Optional(Delay('from the last event that the task published; 0: none')),
   queueTimeoutMs: Type.Optional(Delay('how long the job may wait for its start; 0: for ever')),
   settleMs: Type.Optional(
-    Type.Integer({ minimum: 100, maximum: 60_000, description: 'how long the function may take to settle once cancelled' }),
+    Type.Integer({
+      minimum: 100,
+      maximum: 60_000,
+      description: 'how long the function may take to settle once cancelled',
+    }),
   ),
   stopDeadlineMs: Type.Optional(Delay('after this a stop becomes a cancel; 0: never')),
   priority: Type.Optional(Type.Integer({ minimum: -100, maximum: 100, description: 'higher first' })),
@@ -28,10 +36,16 @@ const PolicyFields = {
     Type.String({ maxLength: 200, description: 'jobs of one key share a limit; empty: none' }),
   ),
   concurrencyLimit: Type.Optional(
-    Type.Integer({ minimum: 0, maximum: MAX_DELAY_MS, description: 'how many jobs of the key run at once; 0: no limit' }),
+    Type.Integer({
+      minimum: 0,
+      maximum: MAX_DELAY_MS,
+      description: 'how many jobs of the key run at once; 0: no limit',
+    }),
   ),
   onRestart: Type.Optional(
-    Type.Enum(['run', 'interrupt'], { description: 'what becomes of the job where the server restarts while it waits' }),
+    Type.Union([Type.Literal('run'), Type.Literal('interrupt')], {
+      description: 'what becomes of the job where the server restarts while it waits',
+    }),
   ),
 } as const
 

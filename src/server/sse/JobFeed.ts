@@ -1,5 +1,5 @@
-import type { JobManager, StatusChange } from '../../jobs/JobManager.ts'
 import type { JobStatus } from '../../job/status.ts'
+import type { JobManager, StatusChange } from '../../jobs/JobManager.ts'
 import type { ServerCounters } from '../ServerCounters.ts'
 import type { SseStream } from './SseStream.ts'
 

@@ -38,6 +38,10 @@ export abstract class LiveResponse implements ClosesWithPresence {
   /** The server is going away: the response ends now, as well as it can. */
   abstract shutDown(): void
 
+  destroy(): void {
+    this.raw.destroy()
+  }
+
   /** Said by whoever writes. */
   protected noteWrite(): void {
     this.#silentSweeps = 0

@@ -16,6 +16,7 @@ export class OpenResponses {
   readonly #limits: SweepLimits
   readonly #open = new Set<LiveResponse>()
   #cancelSweep: (() => void) | undefined
+  #onEmpty: (() => void) | undefined
 
   constructor(clock: Clock, options: { readonly heartbeatMs: number; readonly stallMs: number }) {
     this.#clock = clock
@@ -44,11 +45,20 @@ export class OpenResponses {
     if (this.#open.size > 0) return
     this.#cancelSweep?.()
     this.#cancelSweep = undefined
+    this.#onEmpty?.()
   }
 
-  /** Ends all of them, because the server goes away. */
-  shutDown(): void {
+  /** Ends all of them, because the server goes away. Settles when they are closed; what is not within `graceMs` is destroyed. */
+  async shutDown(graceMs: number): Promise<void> {
     for (const response of this.#open) response.shutDown()
+    if (this.#open.size === 0) return
+    const empty = Promise.withResolvers<void>()
+    this.#onEmpty = empty.resolve
+    const cancelGrace = this.#clock.schedule(graceMs, () => {
+      for (const response of this.#open) response.destroy()
+    })
+    await empty.promise
+    cancelGrace()
   }
 
   /** A set's iterator sees what is added and removed meanwhile, so a sweep can be taken up where it paused. */

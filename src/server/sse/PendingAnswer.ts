@@ -1,16 +1,16 @@
 import type { FastifyReply } from 'fastify'
 import type { Presence } from '../Presence.ts'
-import type { ServerContext } from '../ServerContext.ts'
 import { LiveResponse } from './LiveResponse.ts'
+import type { StreamContext } from './StreamContext.ts'
 
 /**
  * A JSON answer that is being waited for: its head is out, and a newline now and then, which JSON allows before a value, keeps
  * proxies from taking the connection for idle.
  */
 export class PendingAnswer extends LiveResponse {
-  readonly #open: ServerContext['open']
+  readonly #open: StreamContext['open']
 
-  constructor(presence: Presence, context: Pick<ServerContext, 'open' | 'counters'>) {
+  constructor(presence: Presence, context: Pick<StreamContext, 'open' | 'counters'>) {
     super(presence, context.counters)
     this.#open = context.open
   }

@@ -1,8 +1,8 @@
 import type { FastifyReply } from 'fastify'
 import type { FrameSink, JobReader } from '../../eventlog/JobReader.ts'
 import type { Presence } from '../Presence.ts'
-import type { ServerContext } from '../ServerContext.ts'
 import { LiveResponse } from './LiveResponse.ts'
+import type { StreamContext } from './StreamContext.ts'
 
 /** How long an EventSource waits before it comes back, in ms. The first frame of every stream says so. */
 const RETRY_FRAME = 'retry: 1000\n\n'
@@ -16,8 +16,6 @@ const SSE_HEADERS = {
   'cache-control': 'no-store, no-transform',
   'x-accel-buffering': 'no',
 }
-
-type StreamContext = Pick<ServerContext, 'open' | 'counters' | 'config' | 'logger'>
 
 /**
  * One stream of server-sent events (WHATWG HTML, section 9.2). Frames that are written in one turn of the loop become one write

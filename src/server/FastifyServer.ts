@@ -1,0 +1,210 @@
+import type { AddressInfo, Socket } from 'node:net'
+import { fastifyCors } from '@fastify/cors'
+import { fastifySSE } from '@fastify/sse'
+import { fastifySwagger } from '@fastify/swagger'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { type FastifyInstance, fastify } from 'fastify'
+import type { Clock } from '../clock.ts'
+import { TetherError } from '../job/error.ts'
+import type { JobManager } from '../jobs/JobManager.ts'
+import { setUpConnection } from './connections.ts'
+import { errorBody, routeNotFound, sendError } from './errors.ts'
+import { addJsonParser } from './jsonBody.ts'
+import { type Pages, readPages } from './Pages.ts'
+import { addEndingRoutes } from './routes/ending.ts'
+import { addEventRoutes } from './routes/events.ts'
+import { addExecuteRoutes } from './routes/execute.ts'
+import { addFileRoutes } from './routes/files.ts'
+import { addHealthRoutes } from './routes/health.ts'
+import { addJobRoutes } from './routes/jobs.ts'
+import { addPageRoutes } from './routes/pages.ts'
+import type { RouteApp } from './routes/RouteApp.ts'
+import { addTaskRoutes } from './routes/tasks.ts'
+import type { ServerConfig } from './ServerConfig.ts'
+import type { ServerContext } from './ServerContext.ts'
+import { type ServerCounters, zeroCounters } from './ServerCounters.ts'
+import type { ServerLogger } from './ServerLogger.ts'
+import { StreamQuota } from './StreamQuota.ts'
+import { Gate } from './security.ts'
+import { JobFeed } from './sse/JobFeed.ts'
+import { OpenResponses } from './sse/OpenResponses.ts'
+import { validatorCompiler } from './validation.ts'
+
+export interface FastifyServerOptions {
+  readonly config: ServerConfig
+  readonly jobs: JobManager
+  readonly logger: ServerLogger
+  readonly clock: Clock
+}
+
+/** Protocol, section 3. */
+const MAX_BODY_BYTES = 1024 * 1024
+
+/** A request that is not complete after this long is cut; its response may take as long as it likes. */
+const REQUEST_TIMEOUT_MS = 120_000
+
+/** Longer path segments are answered with 404 before anyone looks at them; a file's path may be long. */
+const MAX_PARAM_LENGTH = 4096
+
+/** How long clients may take to read what they were sent when the server closes. */
+const CLOSE_GRACE_MS = 1000
+const IDLE_POLL_MS = 20
+
+/** The HTTP edge: everything between a socket and `JobManager`. */
+export class FastifyServer {
+  readonly counters: ServerCounters = zeroCounters()
+  readonly #context: ServerContext
+  readonly #clock: Clock
+  #app: FastifyInstance | undefined
+  #closing: Promise<void> | undefined
+
+  constructor({ config, jobs, logger, clock }: FastifyServerOptions) {
+    this.#clock = clock
+    this.#context = {
+      config,
+      jobs,
+      logger,
+      counters: this.counters,
+      quota: new StreamQuota(config.maxStreamsPerClient),
+      open: new OpenResponses(clock, config),
+      feed: new JobFeed(jobs, this.counters),
+    }
+  }
+
+  /** How many responses are open that may stay so: streams, and requests that wait for an outcome. */
+  get openCount(): number {
+    return this.#context.open.size
+  }
+
+  /** Settles when connections are taken. `url` is the address that was given, with the port that was picked. */
+  async listen(): Promise<{ readonly url: string }> {
+    const { host, port } = this.#context.config
+    const app = await this.#build(await readPages())
+    this.#app = app
+    await app.listen({ host, port })
+    return { url: urlOf(host, app.server.address()) }
+  }
+
+  /**
+   * Ends every response that is open and closes every connection. Jobs are not ended by it: whoever wants that drains the
+   * `JobManager` first, which ends the streams of jobs after their last event. Settles within about two seconds.
+   */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
+    const app = this.#app
+    if (app === undefined) return
+    // Before the socket stops listening: closing it also destroys connections whose last bytes still wait for the kernel.
+    await this.#context.open.shutDown(CLOSE_GRACE_MS)
+    const stopPolling = this.#closeConnectionsOf(app)
+    await app.close()
+    stopPolling()
+  }
+
+  /** Connections that become idle while the others finish are closed too, and in the end all that are left. */
+  #closeConnectionsOf({ server }: FastifyInstance): () => void {
+    const cancelGrace = this.#clock.schedule(CLOSE_GRACE_MS, () => server.closeAllConnections())
+    let cancelPoll = (): void => undefined
+    const poll = (): void => {
+      server.closeIdleConnections()
+      cancelPoll = this.#clock.schedule(IDLE_POLL_MS, poll)
+    }
+    poll()
+    return () => {
+      cancelGrace()
+      cancelPoll()
+    }
+  }
+
+  async #build(pages: Pages): Promise<FastifyInstance> {
+    const { config, logger } = this.#context
+    const app = fastify({
+      logger: false,
+      bodyLimit: MAX_BODY_BYTES,
+      // A HEAD route made from a GET would open a stream, and one from a POST start a job.
+      exposeHeadRoutes: false,
+      trustProxy: config.trustProxy,
+      return503OnClosing: false,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+      frameworkErrors: (error, _request, reply) => sendError(error, reply, logger),
+      clientErrorHandler: refuseMalformed,
+    }).withTypeProvider<TypeBoxTypeProvider>()
+    app.server.on('connection', setUpConnection)
+    app.setValidatorCompiler(validatorCompiler)
+    // The schemas of answers describe them; serializing by them would drop what they do not name.
+    app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+    app.setErrorHandler((error, _request, reply) => sendError(error, reply, logger))
+    app.setNotFoundHandler((request) => {
+      throw routeNotFound(request)
+    })
+    addJsonParser(app)
+    await this.#addSecurity(app)
+    await app.register(fastifySwagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: { title: 'Tether', version: '0.1.0', description: 'A streaming task server.' },
+      },
+      convertConstToEnum: false,
+    })
+    await app.register(fastifySSE, { heartbeatInterval: 0 })
+    this.#addRoutes(app, pages)
+    await app.ready()
+    return app
+  }
+
+  /** The order matters: a preflight bears no token, so it is answered after the check of its origin and before that of a token. */
+  async #addSecurity(app: FastifyInstance): Promise<void> {
+    const { config } = this.#context
+    const gate = new Gate(config)
+    app.addHook('onRequest', (request, _reply, done) => {
+      if (this.#closing !== undefined) throw new TetherError('TETHER_DRAINING', 'the server is closing')
+      gate.assertSite(request)
+      done()
+    })
+    if (config.allowedOrigins.length > 0) {
+      await app.register(fastifyCors, {
+        origin: [...config.allowedOrigins],
+        methods: ['GET', 'POST', 'PATCH', 'DELETE'],
+        allowedHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'Last-Event-ID'],
+        exposedHeaders: ['X-Tether-Job-Id', 'X-Tether-Holder', 'X-Tether-Delivery', 'Location', 'Retry-After'],
+        maxAge: 600,
+      })
+    }
+    app.addHook('onRequest', (request, _reply, done) => {
+      gate.assertToken(request)
+      done()
+    })
+  }
+
+  #addRoutes(app: RouteApp, pages: Pages): void {
+    const context = this.#context
+    addExecuteRoutes(app, context)
+    addJobRoutes(app, context)
+    addEventRoutes(app, context)
+    addEndingRoutes(app, context)
+    addFileRoutes(app, context)
+    addTaskRoutes(app, context)
+    addHealthRoutes(app, context)
+    addPageRoutes(app, pages)
+  }
+}
+
+/** What was sent is not HTTP, or its head is too long or too late. There is no request, so no route and no hook runs. */
+function refuseMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const body = JSON.stringify(errorBody('TETHER_INVALID_REQUEST', 'the request is not valid HTTP'))
+  const head = `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n`
+  socket.end(head + body)
+  socket.destroySoon()
+}
+
+function urlOf(host: string, address: AddressInfo | string | null): string {
+  if (address === null || typeof address === 'string') throw new Error('the server has no address')
+  return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`
+}

@@ -1,0 +1,19 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** The dashboard's files, in memory from the start of the server on. */
+export interface Pages {
+  readonly index: string
+  readonly script: string
+  readonly style: string
+}
+
+const FOLDER = join(import.meta.dirname, '..', 'dashboard')
+
+export async function readPages(): Promise<Pages> {
+  const [index, script, style] = await Promise.all(
+    ['index.html', 'app.js', 'style.css'].map((name) => readFile(join(FOLDER, name), 'utf8')),
+  )
+  if (index === undefined || script === undefined || style === undefined) throw new Error('a page has no text')
+  return { index, script, style }
+}

@@ -1,0 +1,112 @@
+import type { FastifyRequest } from 'fastify'
+import { type Static, Type } from 'typebox'
+import { isTerminal } from '../../job/status.ts'
+import type { ServerContext } from '../ServerContext.ts'
+import { errorResponses } from '../schemas/error.ts'
+import { EventsQuery, FeedQuery, JobParams, parseSeq, parseStatuses } from '../schemas/queries.ts'
+import { gapFrame } from '../sse/gapFrame.ts'
+import { SseStream } from '../sse/SseStream.ts'
+import { abandon, seePresence } from '../streamHooks.ts'
+import { refOf } from './jobs.ts'
+import type { RouteApp } from './RouteApp.ts'
+
+/** Protocol, section 4: attaching to one job, and following all of them. */
+export function addEventRoutes(app: RouteApp, context: ServerContext): void {
+  const { jobs, feed } = context
+
+  app.get(
+    '/jobs/events',
+    {
+      sse: 'manual',
+      onRequest: seePresence(context, () => false),
+      schema: {
+        summary: 'Status changes of all jobs as they happen, without replay: attach first, then list',
+        tags: ['events'],
+        querystring: FeedQuery,
+        response: {
+          200: Type.String({ description: 'text/event-stream' }),
+          ...errorResponses('TETHER_INVALID_REQUEST', 'TETHER_QUOTA'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { query, presence, caller } = request
+      const statuses = parseStatuses(query.status)
+      if (presence.isGone) return abandon(reply)
+      const stream = new SseStream(presence, context)
+      const unsubscribe = feed.subscribe(stream, {
+        tenant: caller.tenant,
+        statuses,
+        task: query.task,
+        group: query.group,
+      })
+      stream.start(reply, {}, unsubscribe)
+      return undefined
+    },
+  )
+
+  app.get(
+    '/jobs/:id/events',
+    {
+      sse: 'manual',
+      onRequest: seePresence(context, asksToHold),
+      schema: {
+        summary: 'Attach to a job: what its log has after your place, then what comes, to the terminal event',
+        tags: ['events'],
+        params: JobParams,
+        querystring: EventsQuery,
+        response: {
+          200: Type.String({ description: 'text/event-stream' }),
+          204: Type.Null({ description: 'the job has ended and you have all of it' }),
+          ...errorResponses(
+            'TETHER_INVALID_REQUEST',
+            'TETHER_INVALID_JOB_ID',
+            'TETHER_INVALID_CURSOR',
+            'TETHER_JOB_NOT_FOUND',
+            'TETHER_QUOTA',
+          ),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { presence, query } = request
+      const { holder } = presence
+      const ref = refOf(request.caller, request.params.id)
+      const after = placeOf(request, query)
+      const named = query.named !== 'false'
+      const stream = new SseStream(presence, context)
+      const attachment = await jobs.attach(ref, {
+        after: after ?? 0,
+        sink: stream,
+        named,
+        ...(holder === undefined ? {} : { holder }),
+      })
+      const { reader, view, lastSeq, holds } = attachment
+      if (presence.isGone) return abandon(reply)
+      if (after !== undefined && after === lastSeq && isTerminal(view.status)) {
+        presence.release()
+        return reply.code(204).send(null)
+      }
+      stream.start(reply, {
+        'x-tether-job-id': ref.id,
+        ...(holds && holder !== undefined ? { 'x-tether-holder': holder.id } : {}),
+      })
+      // A place past the end of the log: the log lost its tail, and what the reader saw of it is void.
+      if (after !== undefined && after > lastSeq) stream.write(gapFrame(ref.id, lastSeq, named))
+      stream.follow(reader)
+      return undefined
+    },
+  )
+}
+
+function asksToHold(request: FastifyRequest): boolean {
+  const { query } = request
+  return typeof query === 'object' && query !== null && 'hold' in query && query.hold === 'true'
+}
+
+/** The place from which the reader goes on; undefined where it named none. An EventSource that comes back says it in the header. */
+function placeOf(request: FastifyRequest, query: Static<typeof EventsQuery>): number | undefined {
+  const header = request.headers['last-event-id']
+  if (header !== undefined && header !== '') return parseSeq('last-event-id', String(header))
+  return query.after === undefined ? undefined : parseSeq('after', query.after)
+}
