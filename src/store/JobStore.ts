@@ -18,6 +18,7 @@ export interface EventBatch {
 
 /** One write. Those of one `commit` are one transaction and take effect in their order. */
 export type StoreChange =
+  /** Its events begin at 1; `record.lastSeq` is their last. */
   | { readonly kind: 'create'; readonly record: JobRecord; readonly events: EventBatch }
   /** Compare-and-set: only where the record's status is `from`. `input`, where given, replaces the record's (secrets erased). */
   | {
@@ -30,13 +31,23 @@ export type StoreChange =
     }
   /** Output of a job; refused where the record is `cancelling` or terminal. */
   | { readonly kind: 'append'; readonly ref: JobRef; readonly events: EventBatch }
+  /** Refused (`status`) where the job has ended. */
   | { readonly kind: 'policy'; readonly ref: JobRef; readonly policy: JobPolicy }
-  /** The function of an abandoned job settled after all (wall time, ms). */
+  /** The function of an abandoned job settled after all (wall time, ms). Refused (`status`) on any other job. */
   | { readonly kind: 'settled'; readonly ref: JobRef; readonly settledAt: number }
-  /** Forgets a finished job and its log; the id cannot be started again until `spentUntil` (wall time, ms). */
+  /**
+   * Forgets a finished job, its log and its idempotency key; refused (`status`) where it is not finished. The id cannot be
+   * started again until `spentUntil` (wall time, ms).
+   */
   | { readonly kind: 'delete'; readonly ref: JobRef; readonly spentUntil: number }
 
-/** What became of one change. A change that is refused writes nothing, and the others of its commit still do. */
+/**
+ * What became of one change. A change that is refused writes nothing, and the others of its commit still do.
+ * - `exists`, `spent`, `key_taken` (asked in this order): a create whose id is used, was deleted a while ago, or whose
+ *   idempotency key another job of the tenant has.
+ * - `missing`: there is no such job. `status`: it is not where the change needs it.
+ * - `sequence`: the events do not begin right after the job's last one, or there are none.
+ */
 export type ChangeResult =
   | { readonly ok: true }
   | { readonly ok: false; readonly why: 'exists' | 'spent' | 'missing' | 'status' | 'sequence' | 'key_taken' }
@@ -64,14 +75,18 @@ export interface ListPlace {
   readonly id: JobId
 }
 
-/** What of a job's log comes after a place, oldest first. `firstKeptSeq` is greater than `after + 1` where the log lost its start. */
+/**
+ * What of a job's log comes after a place, oldest first; nothing of a job that is not there. `firstKeptSeq` is greater than
+ * `after + 1` where the log lost its start.
+ */
 export interface EventPage {
   readonly batches: readonly EventBatch[]
   readonly firstKeptSeq: number
 }
 
 /**
- * Records and logs of jobs. Every method rejects with a `StoreError` where the store cannot be reached or written.
+ * Records and logs of jobs. Every method rejects with a `StoreError` where the store cannot be reached or written, or is
+ * closed, and none throws at once. Commits take effect in the order of the calls; one that rejects wrote nothing.
  * What `commit` resolved survives the death of this process (and of the machine where the store was opened so).
  */
 export interface JobStore {
@@ -80,7 +95,7 @@ export interface JobStore {
   findByIdempotencyKey(tenant: string, key: string): Promise<JobRecord | undefined>
   /** Newest first; `input` and a `result` are null in these records. */
   list(filter: ListFilter): Promise<readonly JobRecord[]>
-  /** Every job of every tenant that is not terminal, oldest first: what a start of the server has to take up. */
+  /** Every job of every tenant that is not terminal, oldest first, with its input: what a start of the server has to take up. */
   listActive(): Promise<readonly JobRecord[]>
   /**
    * The log of one job after `after`, whole batches until `maxBytes` are reached (one at least, where there is one).
@@ -89,6 +104,7 @@ export interface JobStore {
   readEvents(ref: JobRef, after: number, maxBytes: number): Promise<EventPage>
   /** Writes and reads a probe. Rejects where that fails. */
   check(): Promise<void>
+  /** Commits that were called before come through. Twice is harmless. */
   close(): Promise<void>
 }
 

@@ -171,7 +171,7 @@ export function openJobTable(sqlite: DatabaseSync): JobTable {
     keyTaken: sqlite.prepare('SELECT 1 FROM jobs WHERE tenant = ? AND idempotency_key = ?'),
     record: sqlite.prepare(`${whole} WHERE tenant = ? AND id = ?`),
     recordByKey: sqlite.prepare(`${whole} WHERE tenant = ? AND idempotency_key = ?`),
-    activeRecords: sqlite.prepare(`${whole} WHERE ${active} ORDER BY created_at, id`),
+    activeRecords: sqlite.prepare(`${whole} WHERE ${active} ORDER BY created_at, id, tenant`),
     activePlaces: sqlite.prepare(`SELECT job, tenant, id, status, last_seq FROM jobs WHERE ${active}`),
   })
 }

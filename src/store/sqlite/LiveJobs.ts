@@ -58,6 +58,11 @@ export class LiveJobs {
     own.tail.push(place)
   }
 
+  /** The log was found to reach to `lastSeq` at least. */
+  advance(live: LiveJob, lastSeq: number): void {
+    this.#touch(live).lastSeq = Math.max(live.lastSeq, lastSeq)
+  }
+
   /** The tail is in a chapter. */
   clearTail(live: LiveJob): void {
     const own = this.#touch(live)

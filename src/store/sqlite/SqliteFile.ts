@@ -12,6 +12,9 @@ const BUSY_TIMEOUT_MS = 100
 
 const CACHE_KIB = 16 * 1024
 
+/** Where the checkpointer does not keep the write-ahead log below this many pages (64 MiB), SQLite checkpoints within a commit. */
+const MAX_WAL_PAGES = 16_384
+
 /** After a burst the write-ahead log is cut back to this. */
 const MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 
@@ -124,6 +127,7 @@ function prepareFile(sqlite: DatabaseSync, path: string, durability: Durability)
   }
   sqlite.exec(`
     PRAGMA synchronous = ${durability === 'full' ? 'FULL' : 'NORMAL'};
+    PRAGMA wal_autocheckpoint = ${MAX_WAL_PAGES};
     PRAGMA cache_size = -${CACHE_KIB};
     PRAGMA journal_size_limit = ${MAX_IDLE_WAL_BYTES};
     PRAGMA secure_delete = FAST;

@@ -14,6 +14,8 @@ import {
   type StoreChange,
   StoreError,
 } from '../JobStore.ts'
+import { BackgroundErrors } from './BackgroundErrors.ts'
+import { Checkpointer } from './Checkpointer.ts'
 import { type JobList, openJobList } from './JobList.ts'
 import { type JobTable, openJobTable } from './JobTable.ts'
 import { type LiveJob, LiveJobs } from './LiveJobs.ts'
@@ -28,8 +30,8 @@ export interface SqliteJobStoreOptions {
   readonly durability: Durability
   /** Says whether a spent id is free again, and measures slices of background work. */
   readonly clock?: Clock
-  /** Work in the background (removing logs of deleted jobs) failed. The next `check` rejects with it, and it is tried again. */
-  readonly onBackgroundError?: (error: unknown) => void
+  /** Told when work in the background failed (checkpoints, removing logs). The next `check` rejects with it, and tries again. */
+  readonly onBackgroundError?: (error: Error) => void
 }
 
 type ChangeOf<K extends StoreChange['kind']> = Extract<StoreChange, { kind: K }>
@@ -47,25 +49,35 @@ interface Parts {
   readonly probe: StatementSync
 }
 
+/** About what a transaction adds to the write-ahead log besides the events: pages that it changes are written whole. */
+const TRANSACTION_WAL_BYTES = 16 * 1024
+const RECORD_WAL_BYTES = 4 * 1024
+
 /**
- * Jobs in one SQLite file that this process alone writes (DirectoryLock.ts). Everything happens within the call: a method's
- * promise is settled when it returns, and calls take effect in their order.
+ * Jobs in one SQLite file that this process alone writes (DirectoryLock.ts). Calls take effect in their order, and within the
+ * call, except that commits wait for the end of a checkpoint now and then.
  */
 class SqliteJobStore implements JobStore {
   readonly #parts: Parts
   readonly #sweeper: LogSweeper
+  readonly #checkpointer: Checkpointer
+  readonly #errors: BackgroundErrors
   readonly #clock: Clock
   #isClosed = false
 
-  constructor(parts: Parts, sweeper: LogSweeper, clock: Clock) {
+  constructor(parts: Parts, sweeper: LogSweeper, checkpointer: Checkpointer, errors: BackgroundErrors, clock: Clock) {
     this.#parts = parts
     this.#sweeper = sweeper
+    this.#checkpointer = checkpointer
+    this.#errors = errors
     this.#clock = clock
   }
 
   async commit(changes: readonly StoreChange[]): Promise<readonly ChangeResult[]> {
     const { file, live, log } = this.#open()
     if (changes.length === 0) return []
+    // Those that waited go on in their order, and before any that is called later: nothing else runs between.
+    while (this.#checkpointer.hold !== undefined) await this.#checkpointer.hold
     try {
       const results = file.transaction(() => {
         const applied = changes.map((change) => this.#apply(change))
@@ -73,6 +85,7 @@ class SqliteJobStore implements JobStore {
         return applied
       })
       live.keep()
+      this.#checkpointer.wrote(walBytesOf(changes))
       if (changes.some(({ kind }) => kind === 'delete')) this.#sweeper.start()
       return results
     } catch (error) {
@@ -112,7 +125,7 @@ class SqliteJobStore implements JobStore {
       const found = live.get(keyOf(ref))
       const job = found?.job ?? jobs.placeOf(ref)?.job
       if (job === undefined) return { batches: [], firstKeptSeq: after + 1 }
-      return log.read(job, found?.tail ?? [], after, maxBytes)
+      return log.read(job, found, after, maxBytes)
     })
   }
 
@@ -121,7 +134,7 @@ class SqliteJobStore implements JobStore {
     const written = file.transaction(() => probe.get())
     if (written === undefined)
       throw new StoreError(`the database ${file.path} must give back the probe that was written`)
-    const failure = this.#sweeper.takeFailure()
+    const failure = this.#errors.takeLast()
     this.#sweeper.start()
     if (failure !== undefined) throw failure
   }
@@ -130,6 +143,8 @@ class SqliteJobStore implements JobStore {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#sweeper.stop()
+    // Commits that waited for a checkpoint come through before this goes on: it waits for the same, and asked later.
+    await this.#checkpointer.stop()
     this.#parts.file.close()
   }
 
@@ -243,14 +258,17 @@ class SqliteJobStore implements JobStore {
  * @throws {StoreError} where the file cannot be written, is damaged, from a newer version, or another program's.
  */
 export async function openSqliteJobStore(options: SqliteJobStoreOptions): Promise<JobStore> {
-  const { path, durability, clock = systemClock, onBackgroundError } = options
+  const { path, durability, clock = systemClock, onBackgroundError = () => undefined } = options
   const file = openSqliteFile(path, durability)
   try {
     return file.guard(() => {
       const parts = openParts(file)
-      const sweeper = openLogSweeper(file, clock, (error) => onBackgroundError?.(error))
+      const errors = new BackgroundErrors(path, onBackgroundError)
+      const report = (error: unknown): void => errors.report(error)
+      const checkpointer = new Checkpointer(path, report)
+      const sweeper = openLogSweeper(file, checkpointer, clock, report)
       sweeper.start()
-      return new SqliteJobStore(parts, sweeper, clock)
+      return new SqliteJobStore(parts, sweeper, checkpointer, errors, clock)
     })
   } catch (error) {
     file.close()
@@ -272,6 +290,15 @@ function openParts(file: SqliteFile): Parts {
     'INSERT INTO probe (one, count) VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count',
   )
   return { file, jobs, live, log, list: openJobList(sqlite), spent: openSpentIds(sqlite), probe }
+}
+
+function walBytesOf(changes: readonly StoreChange[]): number {
+  let bytes = TRANSACTION_WAL_BYTES
+  for (const change of changes) {
+    if ('events' in change) bytes += change.events.lines.length
+    if (change.kind !== 'append') bytes += RECORD_WAL_BYTES
+  }
+  return bytes
 }
 
 function follows(events: EventBatch, lastSeq: number): boolean {

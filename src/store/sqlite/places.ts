@@ -30,7 +30,10 @@ export function decodePlaces(first: Place, offsets: Uint8Array): readonly Place[
   }))
 }
 
-/** Those of `places` whose batch has something at or after `seq`; a batch reaches to where the next one begins. */
+/**
+ * Those of `places` whose batch has something at or after `seq`. A batch reaches to where the next one begins, and the last,
+ * as the caller knows, at least to `seq`.
+ */
 export function placesFrom(places: readonly Place[], seq: number): readonly Place[] {
   const later = places.findIndex((place) => place.firstSeq > seq)
   if (later === -1) return places.slice(-1)

@@ -1,0 +1,520 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { parseGroupId, parseJobId } from '../../src/job/id.ts'
+import type { JobRef } from '../../src/job/key.ts'
+import type { JobRecord } from '../../src/job/record.ts'
+import { isTerminal, type JobStatus, STATUSES } from '../../src/job/status.ts'
+import type { ChangeResult, JobStore, ListFilter } from '../../src/store/JobStore.ts'
+import { concrete, listFilters, type Op, REFS, rounds } from './arbitraries.ts'
+import { ModelStore, shortened } from './ModelStore.ts'
+import { append, batch, create, HOUR_MS, move, POLICY, recordNamed, refTo, remove, stateOf, upTo } from './records.ts'
+
+/** A store of one test alone, which ends with the test. */
+export interface OpenedStore {
+  readonly store: JobStore
+  /** Closes the store and opens it again on what it kept. */
+  reopen(): Promise<JobStore>
+}
+
+const OK: ChangeResult = { ok: true }
+const TERMINAL = STATUSES.filter(isTerminal)
+const ACTIVE = ['queued', 'running', 'stopping', 'cancelling'] as const
+
+function refused(why: Extract<ChangeResult, { ok: false }>['why']): ChangeResult {
+  return { ok: false, why }
+}
+
+/** What every implementation of `JobStore` must do; one that is new is done when it passes. */
+export function describeJobStore(name: string, open: () => Promise<OpenedStore>): void {
+  async function openWith(status: JobStatus): Promise<{ store: JobStore; job: JobRecord; lastSeq: number }> {
+    const { store } = await open()
+    const job = recordNamed('a')
+    const { changes, lastSeq } = upTo(job, status)
+    expect(await store.commit(changes)).toEqual(changes.map(() => OK))
+    return { store, job, lastSeq }
+  }
+
+  describe(name, () => {
+    test('an empty commit does nothing', async () => {
+      const { store } = await open()
+      expect(await store.commit([])).toEqual([])
+    })
+
+    test('a check passes', async () => {
+      const { store } = await open()
+      await store.check()
+      await store.check()
+    })
+
+    describe('a record', () => {
+      test.each(STATUSES)('comes back as it was written when it is %s', async (status) => {
+        const { store, job, lastSeq } = await openWith(status)
+        const record = { ...job, state: stateOf(status), lastSeq }
+        expect(await store.lookup(job)).toEqual({ kind: 'found', record })
+      })
+
+      test('comes back with everything optional, and any text', async () => {
+        const { store } = await open()
+        const text = 'ü€😀\u0000\n"\\ end'
+        const job = recordNamed('a', {
+          group: parseGroupId('group-0001'),
+          parentId: parseJobId('job_parent'),
+          idempotencyKey: 'key 1',
+          input: { text, deep: [{ text }, 1e300, -0.5, true] },
+          metadata: { text },
+          tenant: 'other',
+        })
+        expect(await store.commit([create(job)])).toEqual([OK])
+        expect(await store.lookup(job)).toEqual({ kind: 'found', record: job })
+        expect(await store.findByIdempotencyKey('other', 'key 1')).toEqual(job)
+      })
+
+      test('may be created ended', async () => {
+        const { store } = await open()
+        const job = recordNamed('a', { state: stateOf('cancelled'), lastSeq: 2 })
+        expect(await store.commit([create(job)])).toEqual([OK])
+        expect(await store.lookup(job)).toEqual({ kind: 'found', record: job })
+        expect(await store.commit([append(job, 3)])).toEqual([refused('status')])
+        expect(await linesOf(store, job)).toEqual(batch(1, 2).lines.split('\n'))
+      })
+
+      test('is unknown in another tenant', async () => {
+        const { store, job } = await openWith('running')
+        const stranger = { tenant: 'other', id: job.id }
+        expect(await store.lookup(stranger)).toEqual({ kind: 'unknown' })
+        expect(await store.list({ tenant: 'other', limit: 10 })).toEqual([])
+        expect(await store.commit([append(stranger, 3)])).toEqual([refused('missing')])
+        expect(await store.commit([create({ ...job, tenant: 'other' })])).toEqual([OK])
+      })
+    })
+
+    describe('create', () => {
+      test.each(['queued', 'running', 'succeeded'] as const)('is refused where a %s job has the id', async (status) => {
+        const { store, job } = await openWith(status)
+        const before = await store.lookup(job)
+        expect(await store.commit([create({ ...job, fingerprint: 'another' })])).toEqual([refused('exists')])
+        expect(await store.lookup(job)).toEqual(before)
+      })
+
+      test('is refused where an earlier change of the commit took the id', async () => {
+        const { store } = await open()
+        const job = recordNamed('a')
+        expect(await store.commit([create(job), create(job)])).toEqual([OK, refused('exists')])
+      })
+
+      test('is refused where the idempotency key is used, also by a job that has ended, until that is deleted', async () => {
+        const { store } = await open()
+        const first = recordNamed('a', { idempotencyKey: 'key' })
+        const second = recordNamed('b', { idempotencyKey: 'key' })
+        await store.commit(upTo(first, 'succeeded').changes)
+        expect(await store.commit([create(second)])).toEqual([refused('key_taken')])
+        expect(await store.lookup(second)).toEqual({ kind: 'unknown' })
+        expect(await store.commit([remove(first), create(second)])).toEqual([OK, OK])
+        expect(await store.findByIdempotencyKey(second.tenant, 'key')).toEqual(second)
+      })
+
+      test('of the same idempotency key in another tenant is another job', async () => {
+        const { store } = await open()
+        const first = recordNamed('a', { idempotencyKey: 'key' })
+        const second = recordNamed('b', { idempotencyKey: 'key', tenant: 'other' })
+        expect(await store.commit([create(first), create(second)])).toEqual([OK, OK])
+        expect(await store.findByIdempotencyKey('other', 'key')).toEqual(second)
+        expect(await store.findByIdempotencyKey('third', 'key')).toBeUndefined()
+      })
+
+      test('is refused where its events do not begin at 1', async () => {
+        const { store } = await open()
+        const job = recordNamed('a')
+        expect(await store.commit([{ kind: 'create', record: job, events: batch(2) }])).toEqual([refused('sequence')])
+        expect(await store.lookup(job)).toEqual({ kind: 'unknown' })
+      })
+    })
+
+    describe('move', () => {
+      test('takes effect once: of two from the same status the first wins, in either order', async () => {
+        for (const [winner, loser] of [
+          ['succeeded', 'cancelling'],
+          ['cancelling', 'succeeded'],
+        ] as const) {
+          const { store, job, lastSeq } = await openWith('running')
+          const results = await Promise.all([
+            store.commit([move(job, 'running', winner, lastSeq + 1)]),
+            store.commit([move(job, 'running', loser, lastSeq + 1)]),
+          ])
+          expect(results).toEqual([[OK], [refused('status')]])
+          expect(await store.lookup(job)).toMatchObject({ record: { state: stateOf(winner), lastSeq: lastSeq + 1 } })
+        }
+      })
+
+      test.each(TERMINAL)('is refused where the job is %s', async (status) => {
+        const { store, job, lastSeq } = await openWith(status)
+        const moves = ACTIVE.map((from) => move(job, from, 'cancelling', lastSeq + 1))
+        expect(await store.commit(moves)).toEqual(moves.map(() => refused('status')))
+        expect(await linesOf(store, job)).toHaveLength(lastSeq)
+      })
+
+      test('is refused where its events do not follow, and then changes nothing', async () => {
+        const { store, job, lastSeq } = await openWith('running')
+        for (const seq of [lastSeq, lastSeq + 2]) {
+          expect(await store.commit([move(job, 'running', 'succeeded', seq)])).toEqual([refused('sequence')])
+        }
+        expect(await store.lookup(job)).toMatchObject({ record: { state: stateOf('running'), lastSeq } })
+        expect(await store.commit([move(job, 'running', 'succeeded', lastSeq + 1)])).toEqual([OK])
+      })
+
+      test('is refused where there is no such job', async () => {
+        const { store } = await open()
+        expect(await store.commit([move(recordNamed('a'), 'running', 'failed', 2)])).toEqual([refused('missing')])
+      })
+
+      test('replaces the input where it brings one', async () => {
+        const { store, job } = await openWith('queued')
+        await store.commit([{ ...move(job, 'queued', 'running', 2), input: { command: '[redacted]' } }])
+        expect(await store.lookup(job)).toMatchObject({ record: { input: { command: '[redacted]' } } })
+      })
+    })
+
+    describe('append', () => {
+      test.each(['queued', 'running', 'stopping'] as const)('adds to the log of a %s job', async (status) => {
+        const { store, job, lastSeq } = await openWith(status)
+        expect(await store.commit([append(job, lastSeq + 1, 3), append(job, lastSeq + 4)])).toEqual([OK, OK])
+        expect(await store.lookup(job)).toMatchObject({ record: { lastSeq: lastSeq + 4 } })
+        expect(await store.list({ tenant: job.tenant, limit: 1 })).toMatchObject([{ lastSeq: lastSeq + 4 }])
+        expect((await linesOf(store, job)).slice(lastSeq)).toEqual(batch(lastSeq + 1, 4).lines.split('\n'))
+      })
+
+      test.each(['cancelling', ...TERMINAL] as const)('is refused where the job is %s', async (status) => {
+        const { store, job, lastSeq } = await openWith(status)
+        expect(await store.commit([append(job, lastSeq + 1)])).toEqual([refused('status')])
+        expect(await linesOf(store, job)).toHaveLength(lastSeq)
+      })
+
+      test('is refused in the commit that cancels the job, and accepted before it', async () => {
+        const { store, job } = await openWith('running')
+        const changes = [append(job, 3), move(job, 'running', 'cancelling', 4), append(job, 5)]
+        expect(await store.commit(changes)).toEqual([OK, OK, refused('status')])
+      })
+
+      test('is refused where it does not follow the last event, and where it is empty', async () => {
+        const { store, job } = await openWith('running')
+        const changes = [append(job, 2), append(job, 4), append(job, 3, 0), append(job, 3)]
+        const results = [refused('sequence'), refused('sequence'), refused('sequence'), OK]
+        expect(await store.commit(changes)).toEqual(results)
+      })
+
+      test('is refused where there is no such job', async () => {
+        const { store } = await open()
+        expect(await store.commit([append(recordNamed('a'), 1)])).toEqual([refused('missing')])
+      })
+    })
+
+    describe('policy', () => {
+      test('replaces the policy of a job that has not ended', async () => {
+        const { store, job } = await openWith('running')
+        const policy = { ...POLICY, onDisconnect: 'continue', disconnectGraceMs: 5 } as const
+        expect(await store.commit([{ kind: 'policy', ref: refTo(job), policy }])).toEqual([OK])
+        expect(await store.lookup(job)).toMatchObject({ record: { policy } })
+      })
+
+      test('is refused where the job has ended, or is missing', async () => {
+        const { store, job } = await openWith('failed')
+        const stranger = recordNamed('b')
+        expect(await store.commit([{ kind: 'policy', ref: refTo(job), policy: POLICY }])).toEqual([refused('status')])
+        expect(await store.commit([{ kind: 'policy', ref: refTo(stranger), policy: POLICY }])).toEqual([
+          refused('missing'),
+        ])
+      })
+    })
+
+    describe('settled', () => {
+      test('is noted on an abandoned job', async () => {
+        const { store, job } = await openWith('abandoned')
+        expect(await store.commit([{ kind: 'settled', ref: refTo(job), settledAt: 5_000 }])).toEqual([OK])
+        expect(await store.lookup(job)).toMatchObject({
+          record: { state: { ...stateOf('abandoned'), settledAt: 5_000 } },
+        })
+      })
+
+      test.each(STATUSES.filter((status) => status !== 'abandoned'))('is refused on a %s job', async (status) => {
+        const { store, job } = await openWith(status)
+        const change = { kind: 'settled', ref: refTo(job), settledAt: 5_000 } as const
+        expect(await store.commit([change])).toEqual([refused('status')])
+        expect(await store.commit([{ ...change, ref: recordNamed('b') }])).toEqual([refused('missing')])
+      })
+    })
+
+    describe('delete', () => {
+      test.each(TERMINAL)('forgets a %s job, its log and its key', async (status) => {
+        const { store } = await open()
+        const job = recordNamed('a', { idempotencyKey: 'key' })
+        await store.commit(upTo(job, status).changes)
+        expect(await store.commit([remove(job)])).toEqual([OK])
+        expect(await store.lookup(job)).toEqual({ kind: 'spent' })
+        expect(await store.findByIdempotencyKey(job.tenant, 'key')).toBeUndefined()
+        expect(await store.list({ tenant: job.tenant, limit: 10 })).toEqual([])
+        expect((await store.readEvents(job, 0, 1e6)).batches).toEqual([])
+        expect(await store.commit([remove(job)])).toEqual([refused('missing')])
+      })
+
+      test.each(ACTIVE)('is refused where the job is %s', async (status) => {
+        const { store, job } = await openWith(status)
+        expect(await store.commit([remove(job)])).toEqual([refused('status')])
+        expect(await store.lookup(job)).toMatchObject({ kind: 'found' })
+      })
+
+      test('keeps the id from use while it is spent', async () => {
+        const { store, job } = await openWith('succeeded')
+        expect(await store.commit([remove(job), create(job)])).toEqual([OK, refused('spent')])
+        expect(await store.commit([create({ ...job, tenant: 'other' })])).toEqual([OK])
+      })
+
+      test('lets the id be used again afterwards, with nothing of the job that had it', async () => {
+        const { store, job } = await openWith('succeeded')
+        expect(await store.commit([remove(job, Date.now() - 1)])).toEqual([OK])
+        expect(await store.lookup(job)).toEqual({ kind: 'unknown' })
+        expect(await store.commit([create(job)])).toEqual([OK])
+        expect(await store.lookup(job)).toEqual({ kind: 'found', record: job })
+        expect(await linesOf(store, job)).toEqual(batch(1).lines.split('\n'))
+        expect(await store.commit([append(job, 2)])).toEqual([OK])
+      })
+    })
+
+    describe('a commit', () => {
+      test('writes what is accepted and nothing of what is refused', async () => {
+        const { store, job, lastSeq } = await openWith('running')
+        const other = recordNamed('b')
+        const changes = [append(job, 99), create(other), create(job), append(job, lastSeq + 1)]
+        expect(await store.commit(changes)).toEqual([refused('sequence'), OK, refused('exists'), OK])
+        expect(await store.lookup(other)).toEqual({ kind: 'found', record: other })
+        expect(await linesOf(store, job)).toHaveLength(lastSeq + 1)
+      })
+
+      test('takes effect in the order of the calls, without waiting for the one before', async () => {
+        const { store, job, lastSeq } = await openWith('running')
+        const calls = Array.from({ length: 200 }, (_, index) => store.commit([append(job, lastSeq + 1 + index)]))
+        expect(await Promise.all(calls)).toEqual(calls.map(() => [OK]))
+      })
+    })
+
+    describe('a list', () => {
+      test('is newest first, by id where the times are equal, and shows neither input nor result', async () => {
+        const { store } = await open()
+        const jobs = ['c', 'a', 'd', 'b'].map((id) => recordNamed(id, { createdAt: 5_000 }))
+        const newer = recordNamed('0', { createdAt: 5_001 })
+        const older = recordNamed('z', { createdAt: 4_999 })
+        await store.commit([...jobs, newer, older].flatMap((job) => upTo(job, 'succeeded').changes))
+        const listed = await store.list({ tenant: older.tenant, limit: 10 })
+        expect(listed.map(({ id }) => id)).toEqual(['0', 'd', 'c', 'b', 'a', 'z'].map((id) => recordNamed(id).id))
+        const [first] = listed
+        expect(first).toEqual(shortened({ ...newer, state: stateOf('succeeded'), lastSeq: 3 }))
+      })
+
+      test('gives every job once, page by page, whatever is added meanwhile', async () => {
+        const { store } = await open()
+        const jobs = Array.from({ length: 30 }, (_, n) =>
+          recordNamed(`m${n}`, { createdAt: 1_000 + Math.floor(n / 7) }),
+        )
+        await store.commit(jobs.map(create))
+        const seen: string[] = []
+        let filter: ListFilter = { tenant: 'default', limit: 4 }
+        for (let page = await store.list(filter); page.length > 0; page = await store.list(filter)) {
+          seen.push(...page.map(({ id }) => id))
+          const last = page.at(-1)
+          if (last !== undefined) filter = { ...filter, before: { createdAt: last.createdAt, id: last.id } }
+          await store.commit([create(recordNamed(`x${seen.length}`, { createdAt: 2_000 }))])
+        }
+        expect(seen).toHaveLength(30)
+        expect(new Set(seen)).toEqual(new Set(jobs.map(({ id }) => id)))
+      })
+
+      test('keeps to every filter, alone and together', async () => {
+        const { store } = await open()
+        const [groupA, groupB] = [parseGroupId('group-aaa'), parseGroupId('group-bbb')]
+        const parentId = parseJobId('job_parent')
+        const model = new ModelStore()
+        const statuses = ['queued', 'running', 'succeeded', 'cancelled'] as const
+        for (let n = 0; n < 64; n++) {
+          const job = recordNamed(`n${n}`, {
+            createdAt: 1_000 + (n % 5),
+            task: n % 2 === 0 ? 'agent' : 'command',
+            ...(n % 3 === 0 ? { group: n % 6 === 0 ? groupA : groupB } : {}),
+            ...(n % 4 === 0 ? { parentId } : {}),
+          })
+          const { changes } = upTo(job, statuses[n % statuses.length] ?? 'queued')
+          for (const change of changes) model.apply(change)
+          await store.commit(changes)
+        }
+        for (const picked of [undefined, [], ['running'], ['queued', 'succeeded', 'failed']] as const) {
+          for (const task of [undefined, 'agent', 'nothing']) {
+            for (const group of [undefined, groupA]) {
+              for (const parent of [undefined, parentId]) {
+                const filter = {
+                  tenant: 'default',
+                  limit: 7,
+                  ...(picked === undefined ? {} : { statuses: picked }),
+                  ...(task === undefined ? {} : { task }),
+                  ...(group === undefined ? {} : { group }),
+                  ...(parent === undefined ? {} : { parentId: parent }),
+                }
+                expect(await store.list(filter)).toEqual(model.list(filter))
+              }
+            }
+          }
+        }
+      })
+
+      test('of active jobs has those of every tenant, oldest first, with their input', async () => {
+        const { store } = await open()
+        const jobs = STATUSES.map((status, n) =>
+          recordNamed(status.slice(0, 5) + status.length, {
+            createdAt: 100 - n,
+            tenant: n % 2 === 0 ? 'default' : 'other',
+          }),
+        )
+        for (const [n, job] of jobs.entries()) await store.commit(upTo(job, STATUSES[n] ?? 'queued').changes)
+        const active = await store.listActive()
+        expect(active.map(({ state }) => state.status)).toEqual(['cancelling', 'stopping', 'running', 'queued'])
+        expect(active.map(({ input }) => input)).not.toContain(null)
+      })
+    })
+
+    describe('the log', () => {
+      test('is read in pages of whole batches, from any place to its end', async () => {
+        const { store, job, lastSeq } = await openWith('running')
+        const sizes = Array.from({ length: 300 }, (_, n) => 1 + (n % 7))
+        let seq = lastSeq
+        for (const count of sizes) {
+          await store.commit([append(job, seq + 1, count)])
+          seq += count
+        }
+        const all = batch(1, seq).lines.split('\n')
+        expect(await linesOf(store, job)).toEqual(all)
+        for (const after of [0, 1, 2, 5, 63, 64, 65, 500, seq - 1, seq, seq + 10]) {
+          for (const maxBytes of [1, 100, 3_000, 1e9]) {
+            expect(await linesOf(store, job, after, maxBytes)).toEqual(all.slice(after))
+          }
+        }
+      })
+
+      test('gives one batch at least, and stops once the bytes are reached', async () => {
+        const { store, job } = await openWith('running')
+        const ten = batch(3, 10)
+        await store.commit([append(job, 3, 10), append(job, 13, 10), append(job, 23, 10)])
+        expect((await store.readEvents(job, 2, 1)).batches).toEqual([ten])
+        expect((await store.readEvents(job, 2, Buffer.byteLength(ten.lines))).batches).toEqual([ten])
+        expect((await store.readEvents(job, 2, Buffer.byteLength(ten.lines) + 1)).batches).toHaveLength(2)
+        const [within] = (await store.readEvents(job, 5, 1)).batches
+        expect(within).toEqual(ten)
+      })
+
+      test('begins at 1, and has nothing after its end', async () => {
+        const { store, job, lastSeq } = await openWith('succeeded')
+        expect(await store.readEvents(job, 0, 1e6)).toMatchObject({ firstKeptSeq: 1 })
+        expect(await store.readEvents(job, lastSeq, 1e6)).toEqual({ batches: [], firstKeptSeq: 1 })
+        expect(await store.readEvents(recordNamed('b'), 0, 1e6)).toEqual({ batches: [], firstKeptSeq: 1 })
+      })
+    })
+
+    describe('a store that is opened again', () => {
+      test('has everything that was committed, and goes on from there', async () => {
+        const opened = await open()
+        const [running, cancelling, ended] = ['a', 'b', 'c'].map((id) => recordNamed(id))
+        if (running === undefined || cancelling === undefined || ended === undefined) throw new Error('three jobs')
+        await opened.store.commit([
+          ...upTo(running, 'running').changes,
+          ...upTo(cancelling, 'cancelling').changes,
+          ...upTo(ended, 'succeeded').changes,
+          append(running, 3, 5),
+        ])
+        const store = await opened.reopen()
+        expect(await store.lookup(running)).toMatchObject({ record: { lastSeq: 7, state: stateOf('running') } })
+        expect(await store.lookup(ended)).toMatchObject({ record: { lastSeq: 3, state: stateOf('succeeded') } })
+        expect(await linesOf(store, running)).toEqual(batch(1, 7).lines.split('\n'))
+        const changes = [append(running, 7), append(running, 8), append(cancelling, 4), append(ended, 4)]
+        const results = [refused('sequence'), OK, refused('status'), refused('status')]
+        expect(await store.commit(changes)).toEqual(results)
+      })
+
+      test('remembers which ids are spent', async () => {
+        const opened = await open()
+        const job = recordNamed('a')
+        await opened.store.commit([...upTo(job, 'failed').changes, remove(job, Date.now() + HOUR_MS)])
+        const store = await opened.reopen()
+        expect(await store.lookup(job)).toEqual({ kind: 'spent' })
+        expect(await store.commit([create(job)])).toEqual([refused('spent')])
+      })
+    })
+
+    test('a store that is closed refuses everything, and closing it twice is harmless', async () => {
+      const { store } = await open()
+      await store.close()
+      await store.close()
+      const ref = refTo(recordNamed('a'))
+      await expect(store.commit([create(recordNamed('a'))])).rejects.toThrow('closed')
+      await expect(store.lookup(ref)).rejects.toThrow('closed')
+      await expect(store.list({ tenant: 'default', limit: 1 })).rejects.toThrow('closed')
+      await expect(store.readEvents(ref, 0, 1)).rejects.toThrow('closed')
+      await expect(store.check()).rejects.toThrow('closed')
+    })
+
+    test('any commits, with reopenings between, leave what the model says', async () => {
+      await fc.assert(
+        fc.asyncProperty(rounds, listFilters, async (steps, filters) => {
+          const opened = await open()
+          const model = new ModelStore()
+          let { store } = opened
+          for (const { ops, reopen } of steps) {
+            const { changes, expected } = applied(model, ops)
+            expect(await store.commit(changes)).toEqual(expected)
+            if (reopen) store = await opened.reopen()
+            for (const ref of REFS) await expectSame(store, model, ref)
+            for (const filter of filters) expect(await store.list(filter)).toEqual(model.list(filter))
+            expect(await store.listActive()).toEqual(model.listActive())
+          }
+          await store.close()
+        }),
+        { numRuns: 60 },
+      )
+    })
+  })
+}
+
+/** The changes that the ops stand for where the model now is, each op after the one before. */
+function applied(model: ModelStore, ops: readonly Op[]) {
+  const steps = ops.map((op) => {
+    const change = concrete(op, model)
+    return { change, result: model.apply(change) }
+  })
+  return { changes: steps.map(({ change }) => change), expected: steps.map(({ result }) => result) }
+}
+
+async function expectSame(store: JobStore, model: ModelStore, ref: JobRef): Promise<void> {
+  const found = model.lookup(ref)
+  expect(await store.lookup(ref)).toEqual(found)
+  if (found.kind !== 'found') return
+  expect(await linesOf(store, ref, 0, 64)).toEqual(model.linesOf(ref))
+  const key = found.record.idempotencyKey
+  if (key !== undefined)
+    expect(await store.findByIdempotencyKey(ref.tenant, key)).toEqual(model.recordByKey(ref.tenant, key))
+}
+
+/** Every line of a job's log after `after`, read in pages. */
+export async function linesOf(
+  store: JobStore,
+  ref: JobRef,
+  after = 0,
+  maxBytes = 64 * 1024,
+): Promise<readonly string[]> {
+  const lines: string[] = []
+  for (let seq = after; ; ) {
+    const { batches } = await store.readEvents(ref, seq, maxBytes)
+    if (batches.length === 0) return lines
+    for (const { firstSeq, lastSeq, lines: text } of batches) {
+      if (firstSeq > seq + 1) throw new Error(`event ${seq + 1} must come next, got ${firstSeq}`)
+      const own = text.split('\n')
+      expect(own).toHaveLength(lastSeq - firstSeq + 1)
+      lines.push(...own.slice(seq + 1 - firstSeq))
+      seq = lastSeq
+    }
+  }
+}
