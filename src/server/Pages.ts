@@ -6,14 +6,17 @@ export interface Pages {
   readonly index: string
   readonly script: string
   readonly style: string
+  readonly icon: string
 }
 
 const FOLDER = join(import.meta.dirname, '..', 'dashboard')
 
 export async function readPages(): Promise<Pages> {
-  const [index, script, style] = await Promise.all(
-    ['index.html', 'app.js', 'style.css'].map((name) => readFile(join(FOLDER, name), 'utf8')),
+  const [index, script, style, icon] = await Promise.all(
+    ['index.html', 'app.js', 'style.css', 'icon.svg'].map((name) => readFile(join(FOLDER, name), 'utf8')),
   )
-  if (index === undefined || script === undefined || style === undefined) throw new Error('a page has no text')
-  return { index, script, style }
+  if (index === undefined || script === undefined || style === undefined || icon === undefined) {
+    throw new Error('a page has no text')
+  }
+  return { index, script, style, icon }
 }

@@ -17,6 +17,7 @@ export function renderDocs(document: object): string {
 <meta name="color-scheme" content="light dark">
 <title>Tether API</title>
 <link rel="stylesheet" href="/style.css">
+<link rel="icon" href="/icon.svg">
 </head>
 <body class="docs">
 <header><h1>Tether API</h1><nav><a href="/">Jobs</a> <a href="/openapi.json">openapi.json</a></nav></header>

@@ -22,6 +22,7 @@ export function addPageRoutes(app: RouteApp, pages: Pages): void {
   app.get('/', { schema }, async (_request, reply) => sendPage(reply, 'text/html', pages.index))
   app.get('/app.js', { schema }, async (_request, reply) => sendPage(reply, 'text/javascript', pages.script))
   app.get('/style.css', { schema }, async (_request, reply) => sendPage(reply, 'text/css', pages.style))
+  app.get('/icon.svg', { schema }, async (_request, reply) => sendPage(reply, 'image/svg+xml', pages.icon))
   app.get('/openapi.json', { schema }, async () => app.swagger())
   app.get('/docs', { schema }, async (_request, reply) => {
     docs ??= renderDocs(app.swagger())
