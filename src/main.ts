@@ -13,11 +13,13 @@ async function main(): Promise<void> {
   const config = readConfig(process.env)
   const output = destination({ fd: 1, sync: false, minLength: LOG_BUFFER_BYTES, periodicFlush: LOG_FLUSH_MS })
   const logger = pino({ level: config.logLevel, base: null }, output)
-  const tether = await openTether({ config, logger, serverEnv: process.env, cwd: process.cwd() })
-  const { level, complete } = tether.containment
-  say(`Tether listens on ${tether.url} (containment ${level}, ${complete ? 'complete' : 'not complete'})`)
+  const watchdog = { reportFd: 1 }
+  const tether = await openTether({ config, logger, serverEnv: process.env, cwd: process.cwd(), watchdog })
+  // Before the line that tells others that they may send them.
   endOnSignals(tether, output)
   process.on('uncaughtException', (error) => die(error, output))
+  const { level, complete } = tether.containment
+  say(`Tether listens on ${tether.url} (containment ${level}, ${complete ? 'complete' : 'not complete'})`)
 }
 
 /** The first signal drains, a terminal's SIGINT without patience; a later one ends at once. */

@@ -15,9 +15,10 @@ export class JobScope {
   #stop: JobStopped | undefined
   #cancellation: JobStopped | undefined
   #wasRaised = false
+  #isClosed = false
   #abortController: AbortController | undefined
   #stopController: AbortController | undefined
-  #listeners: Set<(kind: CancelKind) => void> | undefined
+  #listeners: Set<(kind: CancelKind, request: CancellationRequest) => void> | undefined
   #held: Set<Held> | undefined
   readonly #releaseNow: (held: Held) => void
   #phases: Set<{ phase: Phase }> | undefined
@@ -83,13 +84,13 @@ export class JobScope {
     if (request.kind === 'stop') this.#stop = reason
     else this.#cancellation = reason
     if (request.kind === 'cancel') this.#releasePrompt()
-    for (const listener of this.#listeners ?? []) listener(request.kind)
+    for (const listener of this.#listeners ?? []) listener(request.kind, request)
     this.#stopController?.abort(reason)
     if (request.kind === 'cancel') this.#abortController?.abort(reason)
   }
 
   /** Calls `listener` at each later request, not for one that was made before. Returns its undo. */
-  onRequest(listener: (kind: CancelKind) => void): () => void {
+  onRequest(listener: (kind: CancelKind, request: CancellationRequest) => void): () => void {
     const listeners = (this.#listeners ??= new Set())
     listeners.add(listener)
     return () => {
@@ -97,8 +98,12 @@ export class JobScope {
     }
   }
 
-  /** A boundary. @throws {JobStopped} where the job was asked to end, each time, unless this code is shielded. */
+  /**
+   * A boundary. @throws {JobStopped} where the job was asked to end, each time, unless this code is shielded.
+   * @throws {Error} where the job has ended: its function left work behind that it did not await.
+   */
   checkpoint(): void {
+    if (this.#isClosed) throw new Error('the job has ended, and this work of it was not awaited')
     const reason = this.#cancellation ?? this.#stop
     if (reason === undefined || shielded.getStore() === this) return
     this.#wasRaised = true
@@ -123,11 +128,11 @@ export class JobScope {
   }
 
   /**
-   * Takes on something to give back. What is prompt and comes after the cancel, such as a process that was being started, is
-   * given back at once, except in shielded code, whose cleanup may need it. Returns how to let go of it without releasing it.
+   * Takes on something to give back. What is prompt and comes after the cancel is given back at once, except in shielded code,
+   * whose cleanup may need it; after the job's end, everything is. Returns how to let go of it without releasing it.
    */
   hold(held: Held): () => void {
-    if (this.isCancelled && held.isPrompt && !this.isShielded) {
+    if (this.#isClosed || (this.isCancelled && held.isPrompt && !this.isShielded)) {
       this.#releaseNow(held)
       return () => undefined
     }
@@ -143,6 +148,12 @@ export class JobScope {
     const all = [...(this.#held ?? [])].toReversed()
     this.#held?.clear()
     return all
+  }
+
+  /** The job has ended. `false` where it holds something still, which has to be released first. */
+  close(): boolean {
+    this.#isClosed = (this.#held?.size ?? 0) === 0
+    return this.#isClosed
   }
 
   #releasePrompt(): void {

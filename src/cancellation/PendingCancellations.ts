@@ -3,11 +3,10 @@ import type { CancelKind, CancellationRequest } from '../job/cancellation.ts'
 import type { JobKey } from '../job/key.ts'
 import type { CancellationTracker } from './CancellationTracker.ts'
 
+/** A request that waits for a job that nobody has started yet. */
 interface Entry {
   readonly request: CancellationRequest
   readonly expiresAtMs: number
-  /** Whether it waits for a job that nobody has started yet. */
-  readonly isTombstone: boolean
 }
 
 /** What a remembered request is answered with. `expiresAt` is wall time in ms. */
@@ -36,8 +35,9 @@ export class PendingCancellations implements CancellationTracker {
   readonly #clock: Clock
   readonly #expiresAfterMs: number
   readonly #maxTombstones: number
-  readonly #entries = new Map<string, Entry>()
-  #tombstones = 0
+  readonly #tombstones = new Map<string, Entry>()
+  /** For jobs that exist. They do not expire: a store that is away may hold up a claim for any time, and the job's end clears them. */
+  readonly #marks = new Map<JobKey, CancellationRequest>()
   #cancelSweep: (() => void) | undefined
 
   constructor(options: PendingCancellationsOptions) {
@@ -47,29 +47,29 @@ export class PendingCancellations implements CancellationTracker {
   }
 
   get tombstoneCount(): number {
-    return this.#tombstones
+    return this.#tombstones.size
   }
 
   /** How many requests wait, tombstones included. */
   get size(): number {
-    return this.#entries.size
+    return this.#tombstones.size + this.#marks.size
   }
 
   /** Keeps `request` for a job that exists here and is not running yet. */
   mark(key: JobKey, request: CancellationRequest): void {
-    this.#put(key, request, this.#entries.get(key)?.isTombstone ?? false)
+    this.#marks.set(key, strongerOf(this.#marks.get(key), request))
   }
 
   /** The request that stands for `key`, which stays. */
   peek(key: JobKey): CancellationRequest | undefined {
-    return this.#live(key)?.request
+    return this.#marks.get(key) ?? this.#live(key)?.request
   }
 
   /** The request that stands for `key`, which is thereby consumed. */
   take(key: JobKey): CancellationRequest | undefined {
-    const entry = this.#live(key)
-    if (entry !== undefined) this.#remove(key)
-    return entry?.request
+    const request = this.peek(key)
+    this.clearCancellation(key)
+    return request
   }
 
   /** Keeps `request` for a job that is not known. Undefined where too many are kept already. */
@@ -106,53 +106,34 @@ export class PendingCancellations implements CancellationTracker {
   }
 
   clearCancellation(id: JobKey): void {
-    this.#remove(id)
+    this.#marks.delete(id)
+    this.#tombstones.delete(id)
   }
 
   /** Forgets everything and lets go of the timer. */
   close(): void {
     this.#cancelSweep?.()
     this.#cancelSweep = undefined
-    this.#entries.clear()
-    this.#tombstones = 0
+    this.#tombstones.clear()
+    this.#marks.clear()
   }
 
   #remember(name: string, request: CancellationRequest): Tombstone | undefined {
     const known = this.#live(name)
-    if (known === undefined && this.#tombstones >= this.#maxTombstones) this.#sweep()
-    if (known === undefined && this.#tombstones >= this.#maxTombstones) return undefined
-    const entry = this.#put(name, request, true)
-    const remainingMs = entry.expiresAtMs - this.#clock.monotonicMs()
-    return { kind: entry.request.kind, expiresAt: this.#clock.now() + remainingMs }
-  }
-
-  #put(name: string, request: CancellationRequest, isTombstone: boolean): Entry {
-    const known = this.#live(name)
-    const keepsKnown = known !== undefined && !(known.request.kind === 'stop' && request.kind === 'cancel')
-    const entry: Entry = {
-      request: keepsKnown ? known.request : request,
-      expiresAtMs: this.#clock.monotonicMs() + this.#expiresAfterMs,
-      isTombstone,
-    }
-    this.#remove(name)
-    this.#entries.set(name, entry)
-    if (isTombstone) this.#tombstones += 1
+    if (known === undefined && this.#tombstones.size >= this.#maxTombstones) this.#sweep()
+    if (known === undefined && this.#tombstones.size >= this.#maxTombstones) return undefined
+    const stands = strongerOf(known?.request, request)
+    this.#tombstones.delete(name)
+    this.#tombstones.set(name, { request: stands, expiresAtMs: this.#clock.monotonicMs() + this.#expiresAfterMs })
     this.#cancelSweep ??= this.#clock.schedule(this.#expiresAfterMs + 1, () => this.#sweep())
-    return entry
+    return { kind: stands.kind, expiresAt: this.#clock.now() + this.#expiresAfterMs }
   }
 
   #live(name: string): Entry | undefined {
-    const entry = this.#entries.get(name)
+    const entry = this.#tombstones.get(name)
     if (entry === undefined || entry.expiresAtMs > this.#clock.monotonicMs()) return entry
-    this.#remove(name)
+    this.#tombstones.delete(name)
     return undefined
-  }
-
-  #remove(name: string): void {
-    const entry = this.#entries.get(name)
-    if (entry === undefined) return
-    this.#entries.delete(name)
-    if (entry.isTombstone) this.#tombstones -= 1
   }
 
   /** The map is in the order of expiry: every entry is put at its end, and all live equally long. */
@@ -160,14 +141,20 @@ export class PendingCancellations implements CancellationTracker {
     this.#cancelSweep?.()
     this.#cancelSweep = undefined
     const nowMs = this.#clock.monotonicMs()
-    for (const [name, entry] of this.#entries) {
+    for (const [name, entry] of this.#tombstones) {
       if (entry.expiresAtMs > nowMs) {
         this.#cancelSweep = this.#clock.schedule(entry.expiresAtMs - nowMs + 1, () => this.#sweep())
         return
       }
-      this.#remove(name)
+      this.#tombstones.delete(name)
     }
   }
+}
+
+/** Cancel beats stop; otherwise the first stands. Also where they were asked for in different ways: of a job and of its group. */
+export function strongerOf(first: CancellationRequest | undefined, second: CancellationRequest): CancellationRequest {
+  if (first === undefined) return second
+  return first.kind === 'stop' && second.kind === 'cancel' ? second : first
 }
 
 function groupName(tenant: string, group: string): string {

@@ -49,7 +49,9 @@ export class EventLog {
   #isFailing = false
   #lastEndMs = Number.NEGATIVE_INFINITY
   #lastTookMs = 0
-  #idleWaiters: (() => void)[] = []
+  #flushes: (() => void)[] = []
+  #endRetryWait: (() => void) | undefined
+  #isClosed = false
 
   constructor(options: EventLogOptions) {
     this.#store = options.store
@@ -65,12 +67,17 @@ export class EventLog {
 
   /** Queues a status change for the commit of this turn. Outputs that came before it must have been queued before. */
   push(queued: QueuedChange): void {
+    if (this.#isClosed) {
+      queued.settle(false)
+      return
+    }
     this.#queued.push(queued)
     this.#commitThisTurn()
   }
 
   /** Says that `source` has outputs; they are taken from it when the next group is made. */
   mark(source: ChangeSource): void {
+    if (this.#isClosed) return
     this.#sources.add(source)
     if (this.#isCommitting || this.#immediate !== undefined || this.#timer !== undefined) return
     const waitMs = this.#lastEndMs + Math.max(MIN_INTERVAL_MS, this.#lastTookMs) - this.#clock.monotonicMs()
@@ -91,14 +98,21 @@ export class EventLog {
     if (outputs !== undefined) this.#queued.push(outputs)
   }
 
-  /** Settles once everything that was queued before the call is written. */
+  /** Settles once everything that was queued before the call is written; what comes later is not waited for. */
   async flush(): Promise<void> {
-    while (this.#isCommitting || this.#queued.length > 0 || this.#sources.size > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idleWaiters.push(resolve)
-        this.#commitThisTurn()
-      })
-    }
+    if (!this.#isCommitting && this.#queued.length === 0 && this.#sources.size === 0) return
+    await new Promise<void>((resolve) => {
+      this.#flushes.push(resolve)
+      this.#commitThisTurn()
+    })
+  }
+
+  /** Nothing is written any more, and nothing is tried again: what comes from here on counts as not written. */
+  close(): void {
+    this.#isClosed = true
+    this.#timer?.()
+    this.#timer = undefined
+    this.#endRetryWait?.()
   }
 
   #commitThisTurn(): void {
@@ -113,6 +127,8 @@ export class EventLog {
 
   async #commit(): Promise<void> {
     this.#isCommitting = true
+    const flushes = this.#flushes
+    this.#flushes = []
     for (const source of this.#sources) {
       const outputs = source.takeOutputs()
       if (outputs !== undefined) this.#queued.push(outputs)
@@ -124,7 +140,7 @@ export class EventLog {
       const beganMs = this.#clock.monotonicMs()
       const results = await this.#write(group.map((queued) => queued.change))
       for (const [index, queued] of group.entries()) {
-        const result = results[index]
+        const result = results?.[index]
         if (result !== undefined && !result.ok) this.#onRefused(queued.change, result.why)
         queued.settle(result?.ok === true)
       }
@@ -132,17 +148,16 @@ export class EventLog {
       this.#lastTookMs = this.#lastEndMs - beganMs
     }
     this.#isCommitting = false
-    const waiters = this.#idleWaiters
-    this.#idleWaiters = []
-    for (const resolve of waiters) resolve()
-    if (this.#queued.length > 0) this.#commitThisTurn()
+    for (const resolve of flushes) resolve()
+    if (this.#queued.length > 0 || this.#flushes.length > 0) this.#commitThisTurn()
     else {
       const [next] = this.#sources
       if (next !== undefined) this.mark(next)
     }
   }
 
-  async #write(changes: readonly StoreChange[]): Promise<Awaited<ReturnType<JobStore['commit']>>> {
+  /** Undefined where it was closed before the store took them. */
+  async #write(changes: readonly StoreChange[]): Promise<Awaited<ReturnType<JobStore['commit']>> | undefined> {
     for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, MAX_RETRY_MS)) {
       try {
         const results = await this.#store.commit(changes)
@@ -152,10 +167,22 @@ export class EventLog {
         }
         return results
       } catch (error) {
+        if (this.#isClosed) return undefined
         this.#isFailing = true
         this.#onStoreHealth(error instanceof Error ? error : new Error(String(error)))
-        await new Promise<void>((resolve) => this.#clock.schedule(delayMs, resolve))
+        await this.#retryWait(delayMs)
+        if (this.#isClosed) return undefined
       }
     }
+  }
+
+  #retryWait(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancelTimer = this.#clock.schedule(delayMs, resolve)
+      this.#endRetryWait = () => {
+        cancelTimer()
+        resolve()
+      }
+    })
   }
 }

@@ -1,6 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { isTerminalEvent, MAX_EVENT_BYTES, type StatusEvent, type TaskEvent } from '../job/event.ts'
-import { TaskFailure } from '../job/failure.ts'
+import { isTerminalEvent, type StatusEvent, type TaskEvent } from '../job/event.ts'
 import type { Json } from '../job/json.ts'
 import type { JobRef } from '../job/key.ts'
 import type { JobRecord } from '../job/record.ts'
@@ -8,15 +7,10 @@ import type { JobState } from '../job/state.ts'
 import type { ActiveStatus } from '../job/status.ts'
 import type { EventBatch, StoreChange } from '../store/JobStore.ts'
 import type { ChangeSource, EventLog, QueuedChange } from './EventLog.ts'
+import { assertSize, BACKPRESSURE_UNITS, OVERRUN_UNITS, overrun } from './emitLimits.ts'
 import { encodeLine } from './frames.ts'
 import { PendingEvents } from './PendingEvents.ts'
 import { PublishedBatch } from './PublishedBatch.ts'
-
-/** Above this many units that are not logged yet, an emitter is asked to wait. */
-const BACKPRESSURE_UNITS = 256 * 1024
-
-/** An author who never waits fails here (16 MiB; protocol, section 4). */
-const OVERRUN_UNITS = 16 * 1024 * 1024
 
 const ACCEPTED = Promise.resolve()
 
@@ -40,6 +34,7 @@ export class JobLog implements ChangeSource {
   #lastSeq: number
   #publishedSeq: number
   #isFenced = false
+  #turn: Promise<void> | undefined
   #hasEnded = false
 
   constructor(log: EventLog, clock: Clock, ref: JobRef, lastSeq: number) {
@@ -75,21 +70,16 @@ export class JobLog implements ChangeSource {
 
   /**
    * Takes what a task sends. The promise settles when the log has room for more: at once, while little is waiting.
-   * After `fence` the event is dropped, and the promise settles at once.
+   * After `fence` the event is dropped, and the promise settles in the next turn.
    * @throws {TaskFailure} at once, not as a rejection, since an author who never awaits would not see one:
    * `TETHER_OUTPUT_OVERRUN` past 16 MiB not yet logged, `TETHER_EVENT_TOO_LARGE` for an event of more than 64 KiB.
    */
   emit(event: TaskEvent): Promise<void> {
-    if (this.#isFenced) return ACCEPTED
+    if (this.#isFenced) return this.#nextTurn()
     const pending = (this.#pending ??= new PendingEvents())
     const before = pending.units
-    if (event.type !== 'output') assertSize(event)
-    if (this.#unloggedUnits + (event.type === 'output' ? event.text.length : 0) > OVERRUN_UNITS) {
-      throw new TaskFailure(
-        'TETHER_OUTPUT_OVERRUN',
-        'more than 16 MiB of output wait to be logged: await the promise that output() returns',
-      )
-    }
+    if (event.type !== 'output') assertSize(event.type, JSON.stringify(event))
+    if (this.#unloggedUnits + (event.type === 'output' ? event.text.length : 0) > OVERRUN_UNITS) throw overrun()
     pending.push(event, isoOf(this.#clock.now()))
     this.#unloggedUnits += pending.units - before
     this.#log.mark(this)
@@ -97,9 +87,13 @@ export class JobLog implements ChangeSource {
     return (this.#roomWaiters ??= Promise.withResolvers<void>()).promise
   }
 
-  /** From here on the task's output is refused; what it emitted before is still written, with lower numbers. */
+  /**
+   * From here on the task's output is refused; what it emitted before is still written, with lower numbers. Whoever waits for
+   * room is let go: a store that is slow or away would hold up the function's end.
+   */
   fence(): void {
     this.#isFenced = true
+    this.#releaseRoomWaiters()
   }
 
   /** Writes the job's first record with its first events. Settles with whether the store took it. */
@@ -155,7 +149,21 @@ export class JobLog implements ChangeSource {
   }
 
   #makeRoom(): void {
-    if (this.#unloggedUnits > BACKPRESSURE_UNITS) return
+    if (this.#unloggedUnits <= BACKPRESSURE_UNITS) this.#releaseRoomWaiters()
+  }
+
+  /** A loop of awaited outputs would never let go of the process where they settled at once: nothing makes it wait any more. */
+  #nextTurn(): Promise<void> {
+    this.#turn ??= new Promise((resolve) => {
+      this.#clock.schedule(0, () => {
+        this.#turn = undefined
+        resolve()
+      })
+    })
+    return this.#turn
+  }
+
+  #releaseRoomWaiters(): void {
     this.#roomWaiters?.resolve()
     this.#roomWaiters = undefined
   }
@@ -170,15 +178,6 @@ export class JobLog implements ChangeSource {
     this.#lastSeq += lines.length
     return { firstSeq, lastSeq: this.#lastSeq, lines: lines.join('\n') }
   }
-}
-
-function assertSize(event: Exclude<TaskEvent, { type: 'output' }>): void {
-  const bytes = Buffer.byteLength(JSON.stringify(event))
-  if (bytes <= MAX_EVENT_BYTES - 256) return
-  throw new TaskFailure(
-    'TETHER_EVENT_TOO_LARGE',
-    `an event of type ${event.type} may have ${MAX_EVENT_BYTES} bytes, this one has ${bytes}`,
-  )
 }
 
 let cachedMs = 0

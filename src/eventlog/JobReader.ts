@@ -83,7 +83,13 @@ export class JobReader implements BatchListener {
     }
     // Live means that everything before this batch was sent, so its frames are sent as a whole.
     this.#sentSeq = batch.lastSeq
-    this.#hasRoom = this.#sink.write(batch.frames(this.#named))
+    try {
+      this.#hasRoom = this.#sink.write(batch.frames(this.#named))
+    } catch (error) {
+      // Whoever publishes has other readers, and a log to write: one sink that is broken must not reach it.
+      this.#fail(error)
+      return
+    }
     if (batch.isFinal) this.#finish()
   }
 
@@ -102,9 +108,7 @@ export class JobReader implements BatchListener {
     try {
       await this.#readPages()
     } catch (error) {
-      if (this.#isClosed) return
-      this.close()
-      this.#sink.fail(error instanceof Error ? error : new Error(String(error)))
+      this.#fail(error)
     } finally {
       this.#isReading = false
     }
@@ -153,6 +157,12 @@ export class JobReader implements BatchListener {
     }
     this.#sink.write(`id: ${to}\n${event}data: ${JSON.stringify(data)}\n\n`)
     this.#sentSeq = to
+  }
+
+  #fail(error: unknown): void {
+    if (this.#isClosed) return
+    this.close()
+    this.#sink.fail(error instanceof Error ? error : new Error(String(error)))
   }
 
   #finish(): void {

@@ -15,6 +15,6 @@ export function splitText(text: string, maxLength: number): string[] {
   return pieces
 }
 
-export function isHighSurrogate(unit: number): boolean {
+function isHighSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit <= 0xdbff
 }

@@ -9,10 +9,7 @@ export type JobId = string & { readonly [brand]: 'JobId' }
 /** The name under which several jobs are cancelled or stopped together; the same alphabet as a job's id. */
 export type GroupId = string & { readonly [brand]: 'GroupId' }
 
-/** The source of the pattern, as JSON Schema wants it. */
-export const ID_PATTERN = '^[A-Za-z0-9_-]{8,64}$'
-
-const ID = new RegExp(ID_PATTERN)
+const ID = /^[A-Za-z0-9_-]{8,64}$/
 
 /** @throws {TetherError} `TETHER_INVALID_JOB_ID` where `text` is not 8 to 64 of `A-Z a-z 0-9 _ -`. */
 export function parseJobId(text: string): JobId {

@@ -80,6 +80,11 @@ export class ActiveJob {
     return isTerminal(this.#decided.status)
   }
 
+  /** Whether the terminal event is in the log. */
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
   /** Settles when the terminal event is in the log. */
   get ended(): Promise<JobRecord> {
     if (this.#hasEnded) return Promise.resolve(this.record)

@@ -46,35 +46,42 @@ export class ChildJobs {
     if (parent.aliveChildren >= MAX_ALIVE) throw tooMany(`a job may have ${MAX_ALIVE} children alive`)
     parent.aliveChildren += 1
     try {
-      const child = await this.#options.create(parent, { task, input, timeoutMs })
-      if (child === undefined) throw new TaskFailure('TETHER_STORE_FAILED', 'the store did not take the child job')
-      child.depth = parent.depth + 1
-      const record = await this.#follow(parent, scope, child)
-      return resultOf(record, scope)
+      const created = this.#options.create(parent, { task, input, timeoutMs })
+      return resultOf(await this.#follow(parent, scope, created), scope)
     } finally {
       parent.aliveChildren -= 1
     }
   }
 
-  async #follow(parent: ActiveJob, scope: JobScope, child: ActiveJob): Promise<JobRecord> {
-    const childId = child.ref.id
-    const task = child.record.task
+  async #follow(parent: ActiveJob, scope: JobScope, created: Promise<ActiveJob | undefined>): Promise<JobRecord> {
+    let child: ActiveJob | undefined
+    let endCause: Cause | undefined
+    // Held from before it is recorded: its parent may be cancelled or end meanwhile.
     const letGo = scope.hold({
       kind: 'children',
       isPrompt: true,
       release: async ({ hard }) => {
-        this.#request(child, 'cancel', hard ? 'parent_cancelled' : 'parent_ended')
-        const record = await child.ended
+        endCause = hard ? 'parent_cancelled' : 'parent_ended'
+        if (child !== undefined) this.#request(child, 'cancel', endCause)
+        const record = await (await created)?.ended
+        if (record === undefined) return { count: 0 }
         const receipt = 'receipt' in record.state ? record.state.receipt : undefined
         return { count: 1, survivors: receipt?.survivors ?? [] }
       },
     })
     const unlisten = scope.onRequest((kind) => {
-      if (kind === 'stop') this.#request(child, 'stop', 'parent_stopped')
+      if (kind === 'stop' && child !== undefined) this.#request(child, 'stop', 'parent_stopped')
     })
-    // A request that came while the child was being recorded was not heard.
-    if (scope.isStopRequested) this.#request(child, 'stop', 'parent_stopped')
     try {
+      child = await created
+      if (child === undefined) throw new TaskFailure('TETHER_STORE_FAILED', 'the store did not take the child job')
+      child.depth = parent.depth + 1
+      const childId = child.ref.id
+      const task = child.record.task
+      // What came while the child was being recorded was not heard; a cancel may be decided and not have fired yet.
+      if (parent.decided.status === 'cancelling') endCause ??= 'parent_cancelled'
+      if (endCause !== undefined) this.#request(child, 'cancel', endCause)
+      else if (scope.isStopRequested) this.#request(child, 'stop', 'parent_stopped')
       await parent.log.emit({ type: 'child.started', childId, task })
       await Promise.all([child.isDecided ? undefined : this.#options.run(child), child.ended])
       const record = await child.ended

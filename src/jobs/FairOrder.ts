@@ -40,9 +40,11 @@ export class FairOrder implements Queue<RunFunction, OrderOptions> {
   readonly #lastTurn = new Map<string, number>()
   #turn = 0
   #added = 0
+  /** Known since the last look: there may be as many lanes as jobs, and p-queue asks at each step. */
+  #isNoneNext = false
 
   get size(): number {
-    return this.#next() === undefined ? 0 : this.#byId.size
+    return this.#mayAnyRun() ? this.#byId.size : 0
   }
 
   get waiting(): number {
@@ -72,6 +74,7 @@ export class FairOrder implements Queue<RunFunction, OrderOptions> {
     const waiting = { id, run, lane, order: this.#added }
     lane.waiting.set(id, waiting)
     this.#byId.set(id, waiting)
+    if (this.#mayRun(lane)) this.#isNoneNext = false
   }
 
   dequeue(): RunFunction | undefined {
@@ -96,6 +99,7 @@ export class FairOrder implements Queue<RunFunction, OrderOptions> {
 
   /** A job that was dequeued has ended: what it counted against has room again. */
   release(limits: readonly SharedLimit[]): void {
+    this.#isNoneNext = false
     for (const { name } of limits) {
       const running = (this.#running.get(name) ?? 0) - 1
       if (running > 0) this.#running.set(name, running)
@@ -112,6 +116,14 @@ export class FairOrder implements Queue<RunFunction, OrderOptions> {
 
   filter(): RunFunction[] {
     return [...this.#byId.values()].map(({ run }) => run)
+  }
+
+  /** Whether `#next` would find one: the first that may run is enough. */
+  #mayAnyRun(): boolean {
+    if (this.#isNoneNext) return false
+    for (const lane of this.#lanes.values()) if (this.#mayRun(lane)) return true
+    this.#isNoneNext = true
+    return false
   }
 
   #next(): Waiting | undefined {

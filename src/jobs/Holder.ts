@@ -19,6 +19,10 @@ export class Holder {
     return this.#left
   }
 
+  get isReleased(): boolean {
+    return this.#isReleased
+  }
+
   /** The client is gone. Only the first call counts, and none after `release`. */
   leave(cause: LeaveCause): void {
     if (this.#left !== undefined || this.#isReleased) return

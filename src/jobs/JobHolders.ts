@@ -25,8 +25,9 @@ export class JobHolders {
     return this.#held.size
   }
 
-  /** Takes `holder` on; one that has left already leaves at once. */
+  /** Takes `holder` on; one that has left already leaves at once, and one that was released is none any more. */
   join(holder: Holder, terms: { readonly graceMs: () => number; readonly leaseMs: number }): void {
+    if (holder.isReleased) return
     this.#stopGrace()
     const leave = (cause: LeaveCause | undefined): void => this.#leave(holder.id, cause, terms.graceMs())
     this.#held.set(holder.id, { holder, cancelLease: this.#startLease(holder, terms.leaseMs) })

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
-import type { PendingCancellations } from '../cancellation/PendingCancellations.ts'
+import { type PendingCancellations, strongerOf } from '../cancellation/PendingCancellations.ts'
 import type { Clock } from '../clock.ts'
 import type { EventLog } from '../eventlog/EventLog.ts'
 import { JobLog } from '../eventlog/JobLog.ts'
@@ -13,7 +13,7 @@ import { MAX_EVENT_BYTES, type StatusEvent } from '../job/event.ts'
 import { type GroupId, mintJobId, parseJobId } from '../job/id.ts'
 import { DEFAULT_TENANT, type JobKey, type JobRef, keyOf } from '../job/key.ts'
 import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
-import type { Containment } from '../job/receipt.ts'
+import { type Containment, emptyReceipt } from '../job/receipt.ts'
 import type { JobRecord } from '../job/record.ts'
 import { isTerminal } from '../job/status.ts'
 import { type JobView, rowOf, viewOf } from '../job/view.ts'
@@ -140,6 +140,9 @@ export interface JobManagerOptions {
 /** A commit that takes longer than this does not hold up the abort: it is written later. */
 const COMMIT_PATIENCE_MS = 50
 
+/** How long an answer waits for the store to take what was asked; past it, it says that this is not recorded yet. */
+const ANSWER_PATIENCE_MS = 2000
+
 /** What a shutdown allows for writing, besides the jobs' own deadlines. */
 const DRAIN_PATIENCE_MS = 400
 
@@ -166,6 +169,8 @@ export class JobManager {
   readonly #watchers = new Set<(change: StatusChange) => void>()
   readonly #runner: JobRunner
   #isDraining = false
+  /** Starts that are being recorded and are not in the queue yet: they count against its limit. */
+  #starting = 0
 
   constructor(options: JobManagerOptions) {
     this.#options = options
@@ -215,7 +220,9 @@ export class JobManager {
     // From here to the entry in the maps nothing waits, so that two starts with one id cannot both come through.
     this.#assertOpen()
     const job = this.#create(this.#recordOf(request, task), task, request.holder)
+    this.#starting += 1
     const isWritten = await job.isRecorded
+    this.#starting -= 1
     if (!isWritten) throw new TetherError('TETHER_STORE_UNAVAILABLE', 'the store did not take the job; try again')
     if (job.active.isDecided) await job.active.ended
     else this.#enqueue(job.active)
@@ -243,7 +250,7 @@ export class JobManager {
   /** @throws {TetherError} `TETHER_JOB_NOT_FOUND` */
   async job(ref: JobRef): Promise<JobView> {
     const found = await this.#find(ref)
-    return this.#view(found instanceof ActiveJob ? found.record : found)
+    return found instanceof ActiveJob ? this.#viewOfActive(found) : this.#view(found)
   }
 
   /** The job once it has ended. Rejects with the signal's reason where that fires first. @throws `TETHER_JOB_NOT_FOUND` */
@@ -263,7 +270,7 @@ export class JobManager {
   }
 
   /**
-   * Cancels or stops a job, wherever it has got to. Settles when the request is recorded, or when the job has ended, `waitMs`
+   * Cancels or stops a job, wherever it has got to. Settles when the request is recorded, or the store has not taken it for 2 s, or when the job has ended, `waitMs`
    * have passed or `signal` has fired. @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_TOMBSTONES_FULL`
    */
   async end(ref: JobRef, request: EndRequest): Promise<EndAnswer> {
@@ -273,10 +280,12 @@ export class JobManager {
     if (!(found instanceof ActiveJob))
       return { kind: 'job', view: this.#finishedView(found, request.kind), delivery: 'none' }
     const delivery = found.isDecided ? 'none' : found.decided.status === 'queued' ? 'queued' : 'local'
-    await this.#requestEnd(found, asked)
-    if (found.isDecided) return { kind: 'job', view: this.#finishedView(await found.ended, request.kind), delivery }
-    if (request.waitMs > 0) await waitAtMost(found.ended, request.waitMs, this.#clock, request.signal)
-    return { kind: 'job', view: this.#view(found.record), delivery }
+    // The abort does not wait for the store, and where the store is away neither does the answer.
+    await waitAtMost(this.#requestEnd(found, asked), ANSWER_PATIENCE_MS, this.#clock, request.signal)
+    const waitMs = Math.max(request.waitMs, found.isDecided ? ANSWER_PATIENCE_MS : 0)
+    if (waitMs > 0) await waitAtMost(found.ended, waitMs, this.#clock, request.signal)
+    const view = found.hasEnded ? this.#finishedView(found.record, request.kind) : this.#viewOfActive(found)
+    return { kind: 'job', view, delivery }
   }
 
   /** The same for every job of a group. @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_TOMBSTONES_FULL` */
@@ -433,6 +442,7 @@ export class JobManager {
     const settleMs = Math.max(0, ...running.map((job) => job.policy.settleMs))
     await waitAtMost(allEnded, settleMs + DRAIN_PATIENCE_MS, this.#clock)
     await waitAtMost(this.#options.eventLog.flush(), DRAIN_PATIENCE_MS, this.#clock)
+    this.#options.eventLog.close()
     for (const job of this.#active.values()) {
       job.timers.close()
       job.holders.close()
@@ -445,7 +455,7 @@ export class JobManager {
     if (this.#isDraining) throw new TetherError('TETHER_DRAINING', 'the server is shutting down and takes no new jobs')
     if (eventLog.isFailing)
       throw new TetherError('TETHER_STORE_UNAVAILABLE', 'the store cannot be written at the moment')
-    if (queue.running + queue.waiting >= concurrency + maxQueued) {
+    if (queue.running + queue.waiting + this.#starting >= concurrency + maxQueued) {
       throw new TetherError('TETHER_QUEUE_FULL', `${queue.waiting} jobs are waiting, the limit is ${maxQueued}`)
     }
   }
@@ -482,12 +492,19 @@ export class JobManager {
       else this.#retire(job)
       return isWritten
     })
-    const { pending } = this.#options
-    const asked =
-      pending.take(job.key) ?? (record.group === undefined ? undefined : pending.peekGroup(record.tenant, record.group))
+    const asked = this.#askedBefore(job)
     if (asked !== undefined) void this.#requestEnd(job, asked)
     if (holder !== undefined) this.#join(job, holder)
     return { active: job, isRecorded }
+  }
+
+  /** The end that was asked for before the job came, of the job itself or of its group. */
+  #askedBefore(job: ActiveJob): CancellationRequest | undefined {
+    const { pending } = this.#options
+    const { tenant, group } = job.record
+    const ofJob = pending.take(job.key)
+    const ofGroup = group === undefined ? undefined : pending.peekGroup(tenant, group)
+    return ofGroup === undefined ? ofJob : strongerOf(ofJob, ofGroup)
   }
 
   #createChild(
@@ -763,10 +780,22 @@ export class JobManager {
     return viewOf(record, this.tasks.find(record.task)?.redact(record.input) ?? record.input)
   }
 
+  /** As the store has the job. An end that was decided and is not in the store yet shows as a receipt that says so. */
+  #viewOfActive(job: ActiveJob): JobView {
+    const { record, decided } = job
+    const view = this.#view(record)
+    if (decided === record.state || !('cancellation' in decided)) return view
+    const receipt = 'receipt' in decided ? decided.receipt : undefined
+    return {
+      ...view,
+      receipt: { ...(receipt ?? { ...emptyReceipt(this.#options.containment), confirmed: false }), recorded: false },
+    }
+  }
+
   /** As it stands in `job.queued`: an input that does not fit an event is left to `GET /jobs/{id}`. */
   #eventView(record: JobRecord): JobView {
     const view = this.#view({ ...record, lastSeq: 1 })
-    return JSON.stringify(view).length < MAX_EVENT_BYTES / 2 ? view : rowOf({ ...record, lastSeq: 1 })
+    return Buffer.byteLength(JSON.stringify(view)) < MAX_EVENT_BYTES / 2 ? view : rowOf({ ...record, lastSeq: 1 })
   }
 
   #newRequest(kind: CancelKind, cause: Cause, reason: string, by?: string): CancellationRequest {

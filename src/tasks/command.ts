@@ -6,6 +6,7 @@ const common = {
   env: Type.Optional(
     Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String(), {
       ...secret('values'),
+      additionalProperties: false,
       description: "Put over PATH, HOME, LANG and the like; nothing else of the server's environment is handed on.",
     }),
   ),

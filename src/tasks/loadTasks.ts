@@ -13,14 +13,21 @@ const DECLARATION = /\.d\.m?ts$/
  */
 export async function loadTasks(folder: string): Promise<readonly TaskDefinition[]> {
   const definitions: TaskDefinition[] = []
-  for (const name of (await readdir(folder)).toSorted()) {
+  const entries = await readdir(folder, { withFileTypes: true })
+  const names = entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name)
+  for (const name of names.toSorted()) {
     if (!MODULE.test(name) || DECLARATION.test(name)) continue
     const path = resolve(join(folder, name))
     const found = Object.values(await load(path)).filter(isTaskDefinition)
     if (found.length === 0) throw new Error(`${path} exports no task: export const NAME = defineTask({ … })`)
-    definitions.push(...found)
+    definitions.push(...found.map((task) => withModule(task, pathToFileURL(path).href)))
   }
   return definitions
+}
+
+/** An isolated task is loaded once more, by its own process, which has to know where from. */
+function withModule(task: TaskDefinition, module: string): TaskDefinition {
+  return task.isolate === undefined || task.module !== undefined ? task : { ...task, module }
 }
 
 async function load(path: string): Promise<Record<string, unknown>> {
@@ -34,7 +41,14 @@ async function load(path: string): Promise<Record<string, unknown>> {
 
 function isTaskDefinition(value: unknown): value is TaskDefinition {
   if (typeof value !== 'object' || value === null) return false
-  return 'name' in value && typeof value.name === 'string' && 'run' in value && typeof value.run === 'function' && 'input' in value && isSchema(value.input)
+  return (
+    'name' in value &&
+    typeof value.name === 'string' &&
+    'run' in value &&
+    typeof value.run === 'function' &&
+    'input' in value &&
+    isSchema(value.input)
+  )
 }
 
 function isSchema(value: unknown): value is TSchema {

@@ -1,0 +1,75 @@
+import { describe, expect, test } from 'vitest'
+import { end, eventsOf, eventually, openWorld, startOf, taskOf, temporaryFolder, typesOf } from '../world.ts'
+
+const waits = taskOf('waits', async (ctx) => ctx.sleep(60_000))
+const quick = taskOf('quick', async (_ctx, input) => input)
+
+/** A folder in which the jobs of `start` wait: their server was stopped while its one slot was taken. */
+async function leftBehind(requests: readonly ReturnType<typeof startOf>[]) {
+  const dataDir = await temporaryFolder()
+  const before = await openWorld({ dataDir, settings: { CONCURRENCY: '1' }, tasks: [waits, quick] })
+  await before.jobs.start(startOf('waits', 'takes the slot'))
+  const started = []
+  for (const request of requests) started.push(await before.jobs.start(request))
+  await before.stop()
+  return { dataDir, started }
+}
+
+describe('jobs that waited when their server ended', () => {
+  test('are run in their order by the next one', async () => {
+    const { dataDir, started } = await leftBehind([1, 2, 3].map((n) => startOf('quick', n)))
+    const order: unknown[] = []
+    const notes = taskOf('quick', async (_ctx, input) => {
+      order.push(input)
+    })
+    const after = await openWorld({ dataDir, settings: { CONCURRENCY: '1' }, tasks: [waits, notes] })
+    for (const { ref } of started) await after.jobs.outcome(ref)
+    expect(order).toEqual([1, 2, 3])
+  })
+
+  test('with onRestart interrupt, or of a task that is gone, are interrupted', async () => {
+    const { dataDir, started } = await leftBehind([
+      startOf('quick', 1, { policy: { onRestart: 'interrupt' } }),
+      startOf('quick', { secret: 'of a task that cannot say so any more' }),
+    ])
+    const after = await openWorld({ dataDir, tasks: [] })
+    const views = await Promise.all(started.map(({ ref }) => after.jobs.job(ref)))
+    expect(views.map(({ status }) => status)).toEqual(['interrupted', 'interrupted'])
+    expect(views[0]?.failure?.code).toBe('TETHER_SERVER_CRASHED')
+    expect(views[1]?.failure?.code).toBe('TETHER_TASK_GONE')
+    expect(views[1]?.input).toBeNull()
+    for (const { ref } of started)
+      expect(typesOf(await eventsOf(after, ref))).toEqual(['job.queued', 'job.interrupted'])
+    expect(after.jobs.activeCount).toBe(0)
+  })
+
+  test('can be cancelled, and found by their group and idempotency key, by the next one', async () => {
+    const group = 'group_left' as Parameters<typeof after.jobs.endGroup>[1]
+    const request = startOf('waits', 1, { group, idempotencyKey: 'key-1' })
+    const { dataDir, started } = await leftBehind([request])
+    const after = await openWorld({ dataDir, tasks: [waits, quick] })
+    expect(await after.jobs.start(request)).toMatchObject({ created: false, ref: started[0]?.ref })
+    const caller = { tenant: 'default', subject: 'test' }
+    const asked = { kind: 'cancel', reason: '', caller, ifUnknown: 'reject' } as const
+    expect(await after.jobs.endGroup('default', group, asked)).toMatchObject({ accepted: 1 })
+    await eventually('it has ended', () => after.jobs.activeCount === 0)
+  })
+
+  test('and write without pause do not keep the next one from listening', async () => {
+    const { dataDir, started } = await leftBehind([startOf('quick', null)])
+    const pours = taskOf('quick', async (ctx) => {
+      while (!ctx.signal.aborted) await ctx.output('x'.repeat(300_000))
+    })
+    const after = await openWorld({ dataDir, tasks: [waits, pours] })
+    for (const { ref } of started) await end(after, ref, 'cancel', { waitMs: 5000 })
+  }, 10_000)
+})
+
+test('a log goes on with the next number after a restart', async () => {
+  const { dataDir, started } = await leftBehind([startOf('quick', 'again')])
+  const after = await openWorld({ dataDir, tasks: [waits, quick] })
+  for (const { ref } of started) {
+    await after.jobs.outcome(ref)
+    expect((await eventsOf(after, ref)).map(({ seq }) => seq)).toEqual([1, 2, 3])
+  }
+})
