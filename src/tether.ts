@@ -7,14 +7,19 @@ import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { EventLog } from './eventlog/EventLog.ts'
 import { commandEnvironment } from './execution/commandEnvironment.ts'
+import { WarmSpare } from './execution/isolation/WarmSpare.ts'
 import { TaskExecutionOrchestrator } from './execution/TaskExecutionOrchestrator.ts'
 import { TaskRegistry } from './execution/TaskRegistry.ts'
 import type { TaskDefinition } from './execution/task.ts'
+import { WatchedOrchestrator } from './execution/watchdog/WatchedOrchestrator.ts'
+import { Watchdog } from './execution/watchdog/Watchdog.ts'
 import type { Containment } from './job/receipt.ts'
 import { JobManager } from './jobs/JobManager.ts'
 import { PQueueJobQueue } from './jobs/PQueueJobQueue.ts'
 import { Workspaces } from './jobs/Workspaces.ts'
+import { Guardian } from './resources/processes/Guardian.ts'
 import { probeContainment } from './resources/processes/probeContainment.ts'
+import { sweepLeftovers } from './resources/processes/sweepLeftovers.ts'
 import { FastifyServer } from './server/FastifyServer.ts'
 import { lockDirectory } from './store/DirectoryLock.ts'
 import type { JobStore } from './store/JobStore.ts'
@@ -35,6 +40,8 @@ export interface TetherOptions {
   readonly tasks?: readonly TaskDefinition[]
   /** Stands between the server and its store: for tests that hold a commit back or make one fail. */
   readonly wrapStore?: (store: JobStore) => JobStore
+  /** Tells of code that blocks the event loop; `reportFd` is the file descriptor that the logger writes to. Default: none does. */
+  readonly watchdog?: { readonly reportFd: number }
 }
 
 /** A server that listens. */
@@ -44,6 +51,8 @@ export interface Tether {
   readonly jobs: JobManager
   readonly orchestrator: TaskExecutionOrchestrator
   readonly pending: PendingCancellations
+  /** Where the processes of isolated tasks come from. */
+  readonly spare: WarmSpare
   /**
    * Ends everything: running jobs may finish for `drainMs` unless `hurry` fires, the rest are interrupted, streams get their
    * terminal event, and when it settles nothing of this server is left. Twice is once.
@@ -61,8 +70,16 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   const replica = `${config.replicaId}-${process.pid}-${randomBytes(4).toString('hex')}`
   const logger = options.logger.child({ replica })
   const lock = opened.use(lockDirectory(config.dataDir, { pid: process.pid }))
-  const { containment, tried } = await probeContainment(config.containment)
+  const leftovers = await sweepLeftovers()
+  if (leftovers.instances.length > 0) logger.info(leftovers, 'ended what servers that died had left')
+  const { containment, cgroupPath, tried } = await probeContainment(config.containment)
   for (const { level, reason } of tried) logger.info({ level, reason }, 'a better containment is not to be had')
+  const guardian = new Guardian({
+    cgroupPath,
+    onDeath: (reason) => logger.warn({ reason }, 'the guardian died; another is started'),
+  })
+  opened.defer(() => guardian.stop())
+  await guardian.start()
   const tmpRoot = join(config.dataDir, 'tmp')
   // The folder is ours alone now: what is in there was left by a process that died.
   rmSync(tmpRoot, { recursive: true, force: true })
@@ -92,15 +109,20 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     },
     onRefused: (change, why) => logger.error({ change: change.kind, why }, 'the store refused a change'),
   })
-  const orchestrator = new TaskExecutionOrchestrator({
-    clock,
-    pending,
-    containment,
-    commandEnv: commandEnvironment(options.serverEnv),
-    defaultCwd: options.cwd,
-    tmpRoot,
-    workspaceRoot,
+  const processes = { containment, commandEnv: commandEnvironment(options.serverEnv), defaultCwd: options.cwd }
+  const compileCache = options.serverEnv.NODE_COMPILE_CACHE ?? join(config.dataDir, 'compile-cache')
+  const spare = new WarmSpare({
+    ...processes,
+    compileCache,
+    onSpareFailed: (err) => logger.warn({ err }, 'no process for isolated tasks is kept ready'),
   })
+  opened.defer(() => spare.close())
+  const execution = { ...processes, clock, pending, tmpRoot, workspaceRoot, spare }
+  const watchdog = options.watchdog && new Watchdog({ logger, compileCache, ...options.watchdog })
+  opened.defer(() => watchdog?.stop())
+  const orchestrator = watchdog
+    ? new WatchedOrchestrator(execution, watchdog)
+    : new TaskExecutionOrchestrator(execution)
   const jobs = new JobManager({
     clock,
     logger,
@@ -124,6 +146,7 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   const server = new FastifyServer({ config, jobs, logger, clock })
   const { url } = await server.listen()
   lock.announce(url)
+  if (tasks.list().some((task) => task.isolatedModule !== undefined)) spare.prepare()
   const parts = opened.move()
   let stopped: Promise<void> | undefined
   const stop = async (hurry: AbortSignal | undefined): Promise<void> => {
@@ -137,6 +160,7 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     jobs,
     orchestrator,
     pending,
+    spare,
     stop: (hurry) => (stopped ??= stop(hurry)),
   }
 }

@@ -65,7 +65,7 @@ export class Execution {
     this.#receipt = new ReceiptBuilder(options.containment)
     this.scope = new JobScope((held) => {
       this.#releases ??= []
-      this.#releases.push(this.#release(held, true))
+      this.#releases.push(this.#release(held, this.scope.isCancelled))
     })
   }
 
@@ -110,8 +110,7 @@ export class Execution {
       const result = (await body()) ?? null
       if (this.scope.wasRaised) return { kind: 'raised' }
       if (this.#fatal !== undefined) throw this.#fatal
-      assertResult(result)
-      return { kind: 'returned', result }
+      return { kind: 'returned', result: resultOf(result) }
     } catch (error) {
       if (this.scope.wasRaised || this.scope.isOwnStop(error)) return { kind: 'raised' }
       return { kind: 'threw', failure: failureOf(this.#fatal ?? error) }
@@ -123,12 +122,12 @@ export class Execution {
     await this.#releaseRest()
   }
 
-  /** A disposer may take on more, so this goes on until nothing is held. */
+  /** A disposer may take on more, and so may work that nobody awaits: this goes on until nothing is held. */
   async #releaseRest(): Promise<void> {
-    for (let all = this.scope.takeAll(); all.length > 0; all = this.scope.takeAll()) {
-      for (const held of all) await this.#release(held, this.scope.isCancelled)
-    }
-    await this.#drainReleases()
+    do {
+      for (const held of this.scope.takeAll()) await this.#release(held, this.scope.isCancelled)
+      await this.#drainReleases()
+    } while (!this.scope.close())
   }
 
   /** Releases may be added while these are awaited. */
@@ -167,7 +166,8 @@ export class Execution {
   }
 }
 
-function assertResult(result: Json): void {
+/** A copy as JSON, so that the log, the record and a parent have the same, whatever becomes of the object that was returned. */
+function resultOf(result: Json): Json {
   let text: string | undefined
   try {
     text = JSON.stringify(result)
@@ -182,4 +182,5 @@ function assertResult(result: Json): void {
       `a result may have ${MAX_RESULT_BYTES} bytes, this one has ${bytes}`,
     )
   }
+  return JSON.parse(text)
 }

@@ -19,7 +19,10 @@ export interface ExecutionOrder {
   readonly attempt: number
   readonly metadata: Readonly<Record<string, Json>>
   readonly limits: ExecutionLimits
-  readonly log: JobLog
+  readonly log: Pick<JobLog, 'emit'>
   readonly children: ChildRunner
   readonly observer: ExecutionObserver & { onEvent(): void }
 }
+
+/** What of it a job's context needs, also where that is in another process than the order. */
+export type ContextOrder = Omit<ExecutionOrder, 'task' | 'input'>

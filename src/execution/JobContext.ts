@@ -10,7 +10,7 @@ import { MAX_DELAY_MS } from '../job/policy.ts'
 import type { Containment } from '../resources/processes/Containment.ts'
 import { describeArtifact } from './artifact.ts'
 import type { Execution } from './Execution.ts'
-import type { ExecutionOrder } from './ExecutionOrder.ts'
+import type { ContextOrder } from './ExecutionOrder.ts'
 import { runCommand } from './runCommand.ts'
 import type { ExecOptions, ExecResult, TaskContext } from './task.ts'
 
@@ -25,12 +25,12 @@ export interface ContextResources {
 
 /** The context of one execution. See `TaskContext` for what each member promises. */
 export class JobContext implements TaskContext {
-  readonly #order: ExecutionOrder
+  readonly #order: ContextOrder
   readonly #execution: Execution
   readonly #scope: JobScope
   readonly #resources: ContextResources
 
-  constructor(order: ExecutionOrder, execution: Execution, resources: ContextResources) {
+  constructor(order: ContextOrder, execution: Execution, resources: ContextResources) {
     this.#order = order
     this.#execution = execution
     this.#scope = execution.scope
@@ -187,9 +187,19 @@ function temporaryFolder(folder: string): Held {
     kind: 'files',
     isPrompt: false,
     async release() {
-      const entries = await readdir(folder, { recursive: true })
+      const count = await countIn(folder)
       await rm(folder, { recursive: true, force: true })
-      return { count: entries.length }
+      return { count }
     },
+  }
+}
+
+/** A task may have removed its folder itself. */
+async function countIn(folder: string): Promise<number> {
+  try {
+    return (await readdir(folder, { recursive: true })).length
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 0
+    throw error
   }
 }

@@ -1,11 +1,15 @@
 import type { PendingCancellations } from '../cancellation/PendingCancellations.ts'
 import type { Clock } from '../clock.ts'
 import type { CancellationRequest, Phase } from '../job/cancellation.ts'
+import type { Json } from '../job/json.ts'
 import type { JobKey } from '../job/key.ts'
 import { emptyReceipt } from '../job/receipt.ts'
 import type { Containment } from '../resources/processes/Containment.ts'
 import { Execution, type ExecutionReport } from './Execution.ts'
 import type { ExecutionOrder } from './ExecutionOrder.ts'
+import { IsolatedRun } from './isolation/IsolatedRun.ts'
+import { withKillAllowance } from './isolation/killTimes.ts'
+import type { WarmSpare } from './isolation/WarmSpare.ts'
 import { JobContext } from './JobContext.ts'
 
 export interface OrchestratorOptions {
@@ -18,6 +22,8 @@ export interface OrchestratorOptions {
   readonly defaultCwd: string
   readonly tmpRoot: string
   readonly workspaceRoot: string
+  /** Where the processes of isolated tasks come from. */
+  readonly spare: WarmSpare
 }
 
 /**
@@ -45,16 +51,28 @@ export class TaskExecutionOrchestrator {
       this.#options.pending.clearCancellation(key)
       return { end: { kind: 'never_called' }, receipt: emptyReceipt(containment) }
     }
-    const execution = new Execution({ clock, limits: order.limits, containment, observer: order.observer })
+    const isIsolated = order.task.isolatedModule !== undefined
+    const limits = isIsolated ? withKillAllowance(order.limits) : order.limits
+    const execution = new Execution({ clock, limits, containment, observer: order.observer })
     this.#executions.set(key, execution)
-    const context = new JobContext(order, execution, this.#options)
-    const report = await execution.run(async () => order.task.run(context, order.input))
+    const report = await execution.run(this.#bodyOf(order, execution))
     this.#executions.delete(key)
     if (report.end.kind === 'abandoned') {
       this.#abandoned.add(key)
       void report.end.settled.then(() => this.#abandoned.delete(key))
     }
     return report
+  }
+
+  #bodyOf(order: ExecutionOrder, execution: Execution): () => Promise<Json | undefined | void> {
+    const module = order.task.isolatedModule
+    if (module === undefined) {
+      const context = new JobContext(order, execution, this.#options)
+      return async () => order.task.run(context, order.input)
+    }
+    const { spare } = this.#options
+    const isolated = new IsolatedRun({ order, module, execution, spare, resources: this.#options })
+    return () => isolated.run()
   }
 
   /** Hands a request to the execution of `key`. `false` where there is none here. A cancel has taken effect on return. */

@@ -14,6 +14,8 @@ export class RegisteredTask {
   readonly description: string | undefined
   readonly schema: TSchema
   readonly concurrencyLimit: number | undefined
+  /** The module that exports it, where it runs in a process of its own. */
+  readonly isolatedModule: string | undefined
   readonly #definition: TaskDefinition
   readonly #validator: Validator
 
@@ -22,6 +24,7 @@ export class RegisteredTask {
     this.description = definition.description
     this.schema = definition.input
     this.concurrencyLimit = definition.concurrencyLimit
+    this.isolatedModule = definition.isolate === 'process' ? definition.module : undefined
     this.#definition = definition
     this.#validator = Compile(definition.input)
   }
@@ -45,13 +48,14 @@ export class RegisteredTask {
 export class TaskRegistry {
   readonly #tasks = new Map<string, RegisteredTask>()
 
-  /** @throws {Error} where the name is malformed or taken, or the schema is not one. */
+  /** @throws {Error} where the name is malformed or taken, the schema is not one, or an isolated task names no module. */
   register(definition: TaskDefinition): void {
     const { name } = definition
     if (!TASK_NAME.test(name)) {
       throw new Error(`a task's name must match ${TASK_NAME.source}, got ${JSON.stringify(name)}`)
     }
     if (this.#tasks.has(name)) throw new Error(`there is already a task ${name}`)
+    assertIsolation(definition)
     this.#tasks.set(name, new RegisteredTask(definition))
   }
 
@@ -72,5 +76,18 @@ export class TaskRegistry {
 
   list(): readonly RegisteredTask[] {
     return [...this.#tasks.values()]
+  }
+}
+
+/** Authors may write JavaScript, where no type says what `isolate` may be. */
+function assertIsolation({ name, isolate, module }: { name: string; isolate?: unknown; module?: unknown }): void {
+  if (isolate === undefined) return
+  if (isolate !== 'process')
+    throw new Error(`isolate of task ${name} must be 'process', got ${JSON.stringify(isolate)}`)
+  if (typeof module !== 'string') {
+    throw new Error(`task ${name} is isolated, so it must name the module that exports it: module: import.meta.url`)
+  }
+  if (!URL.canParse(module)) {
+    throw new Error(`module of task ${name} must be a URL such as import.meta.url, got ${JSON.stringify(module)}`)
   }
 }

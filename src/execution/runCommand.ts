@@ -21,7 +21,7 @@ const DEFAULT_COLLECT_BYTES = 1024 * 1024
 
 /**
  * Runs one command in the job's containment and settles when it has exited, its output was read, and what it left behind was
- * ended. The scope holds it from the moment it exists: a cancel ends the whole tree, also while it is being started.
+ * ended. The scope holds it from before it exists: whatever ends the job ends the whole tree, also while it is being started.
  */
 export async function runCommand(
   command: string | readonly [string, ...string[]],
@@ -29,14 +29,18 @@ export async function runCommand(
   surroundings: CommandSurroundings,
 ): Promise<ExecResult> {
   const { scope, containment, limits } = surroundings
-  const tree = await containment.spawn({
+  const spawning = containment.spawn({
     argv: typeof command === 'string' ? ['/bin/sh', '-c', command] : command,
     cwd: options.cwd ?? surroundings.defaultCwd,
     env: { ...surroundings.commandEnv, ...options.env },
     stdin: options.stdin !== undefined,
     owner: surroundings.owner,
   })
-  const letGo = holdTree(scope, tree)
+  const letGo = holdTree(scope, spawning)
+  const tree = await spawning.catch((error: unknown) => {
+    letGo()
+    throw error
+  })
   const unlisten =
     options.onStop === 'terminate' ? scope.onRequest((kind) => kind === 'stop' && tree.terminate()) : undefined
   // A stop that came while the process was being started was not heard by the listener.
@@ -67,11 +71,14 @@ export async function runCommand(
   }
 }
 
-function holdTree(scope: JobScope, tree: ContainedProcess): () => void {
+function holdTree(scope: JobScope, spawning: Promise<ContainedProcess>): () => void {
   return scope.hold({
     kind: 'processes',
     isPrompt: true,
     async release({ graceMs, deadlineMs }) {
+      // Where it could not be started, `ctx.exec` says so; here there is nothing to end.
+      const tree = await spawning.catch(() => undefined)
+      if (tree === undefined) return { count: 0 }
       const report = await tree.end({ graceMs, deadlineMs })
       return {
         count: report.processes,
@@ -103,11 +110,20 @@ function outputReader(options: ExecOptions, emit: CommandSurroundings['emit']): 
   if (options.output === 'collect') {
     return (pipe) => collect(pipe, options.maxCollectBytes ?? DEFAULT_COLLECT_BYTES)
   }
-  return (pipe, channel) => ({ done: stream(pipe, channel, emit), text: () => '', isTruncated: () => false })
+  return (pipe, channel) => {
+    const done = stream(pipe, channel, emit)
+    // It may fail long before it is awaited, or where nobody awaits it: a rejection that nobody handles ends the server.
+    done.catch(() => undefined)
+    return { done, text: () => '', isTruncated: () => false }
+  }
 }
 
 /** The pipe is paused while the log has no room: the process then waits in its own write. */
-async function stream(pipe: Readable, channel: 'stdout' | 'stderr', emit: CommandSurroundings['emit']): Promise<void> {
+export async function stream(
+  pipe: Readable,
+  channel: 'stdout' | 'stderr',
+  emit: CommandSurroundings['emit'],
+): Promise<void> {
   // A character may be parted between two chunks; the decoder keeps the first half back.
   const decoder = new StringDecoder('utf8')
   for await (const chunk of untilClosed(pipe)) {
@@ -131,7 +147,13 @@ function collect(pipe: Readable, maxBytes: number): Output {
       bytes += kept.length
     }
   })()
-  return { done, text: () => Buffer.concat(chunks).toString('utf8'), isTruncated: () => isTruncated }
+  done.catch(() => undefined)
+  // The decoder leaves out a character of which the cut took the rest.
+  const text = (): string => {
+    const whole = Buffer.concat(chunks)
+    return isTruncated ? new StringDecoder('utf8').write(whole) : whole.toString('utf8')
+  }
+  return { done, text, isTruncated: () => isTruncated }
 }
 
 /** The pipe's chunks up to its end. A pipe that is destroyed while it is read, as the kill does, has simply ended. */

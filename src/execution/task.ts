@@ -84,6 +84,15 @@ export interface TaskDefinition<S extends TSchema = TSchema> {
   readonly input: S
   /** How many jobs of this task may run at once in this process. Default: as many as `CONCURRENCY` lets. */
   readonly concurrencyLimit?: number
+  /**
+   * `process`: `run` is called in a Node process of its own inside the job's containment, so that whatever it does (`for(;;)`,
+   * `execSync`, a crash) ends when the job is to end, and reaches nobody else. Functions cannot be sent, so that process
+   * imports `module` and looks for the export with this task's name. What it prints becomes the job's output; it has the
+   * environment of a command, not the server's. Everything else is as it is in process.
+   */
+  readonly isolate?: 'process'
+  /** The URL of the module that exports this task: `import.meta.url`. Isolated tasks need it; those of TASKS_DIR have it. */
+  readonly module?: string
   run(ctx: TaskContext, input: Static<S>): Promise<Json | undefined | void>
 }
 

@@ -1,0 +1,67 @@
+import type { Duplex } from 'node:stream'
+import type { JobScope } from '../../cancellation/JobScope.ts'
+import { TaskFailure } from '../../job/failure.ts'
+import type { Json } from '../../job/json.ts'
+import { unreachable } from '../../job/unreachable.ts'
+import type { ChildRunner } from '../ExecutionOrder.ts'
+import type { ChildJob } from './fromChild.ts'
+import { MAX_LINE_BYTES, writeJsonLine } from './jsonLines.ts'
+import type { ChildJobEnd } from './toChild.ts'
+
+/** Child jobs as a task's process sees them: the server runs them, and holds them in the job's scope over there. */
+export class RemoteChildJobs implements ChildRunner {
+  readonly #channel: Duplex
+  readonly #waiting = new Map<number, PromiseWithResolvers<ChildJobEnd>>()
+  #lastId = 0
+
+  constructor(channel: Duplex) {
+    this.#channel = channel
+  }
+
+  async run(scope: JobScope, task: string, input: Json, { timeoutMs }: { readonly timeoutMs?: number }): Promise<Json> {
+    this.#lastId += 1
+    const id = this.#lastId
+    const { isShielded } = scope
+    const call: ChildJob = {
+      type: 'childJob',
+      id,
+      task,
+      input,
+      isShielded,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    }
+    const json = JSON.stringify(call)
+    if (Buffer.byteLength(json) > MAX_LINE_BYTES) {
+      throw new TaskFailure(
+        'TETHER_INVALID_REQUEST',
+        `the input of a child job may have ${MAX_LINE_BYTES} bytes of JSON`,
+      )
+    }
+    const answer = Promise.withResolvers<ChildJobEnd>()
+    this.#waiting.set(id, answer)
+    writeJsonLine(this.#channel, json)
+    return resultOf(await answer.promise, scope)
+  }
+
+  settle(id: number, end: ChildJobEnd): void {
+    this.#waiting.get(id)?.resolve(end)
+    this.#waiting.delete(id)
+  }
+}
+
+function resultOf(end: ChildJobEnd, scope: JobScope): Json {
+  switch (end.kind) {
+    case 'returned':
+      return end.result
+    case 'threw': {
+      const { code, message, ...rest } = end.failure
+      throw new TaskFailure(code, message, rest)
+    }
+    case 'raised':
+      // The request went out before this answer, so it is known here.
+      scope.checkpoint()
+      throw new Error('a child job was asked to end together with its parent, which was not')
+    default:
+      return unreachable(end)
+  }
+}
