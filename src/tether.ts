@@ -123,12 +123,15 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   const orchestrator = watchdog
     ? new WatchedOrchestrator(execution, watchdog)
     : new TaskExecutionOrchestrator(execution)
+  const queue = new PQueueJobQueue(config.concurrency)
+  // A server that cannot listen, because its port is taken, must not have started the jobs that wait for the next start.
+  queue.pause()
   const jobs = new JobManager({
     clock,
     logger,
     store,
     eventLog,
-    queue: new PQueueJobQueue(config.concurrency),
+    queue,
     pending,
     orchestrator,
     tasks,
@@ -146,6 +149,7 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   const server = new FastifyServer({ config, jobs, logger, clock })
   const { url } = await server.listen()
   lock.announce(url)
+  queue.resume()
   if (tasks.list().some((task) => task.isolatedModule !== undefined)) spare.prepare()
   const parts = opened.move()
   let stopped: Promise<void> | undefined

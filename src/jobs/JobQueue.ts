@@ -31,4 +31,6 @@ export interface JobQueue {
   readonly hasFreeSlot: boolean
   /** No further job is started; those that run go on. */
   pause(): void
+  /** Undoes `pause`: what waits is started as slots are free. */
+  resume(): void
 }

@@ -66,4 +66,8 @@ export class PQueueJobQueue implements JobQueue {
   pause(): void {
     this.#queue.pause()
   }
+
+  resume(): void {
+    this.#queue.start()
+  }
 }

@@ -55,6 +55,21 @@ describe('jobs that waited when their server ended', () => {
     await eventually('it has ended', () => after.jobs.activeCount === 0)
   })
 
+  test('are started by none that cannot listen', async () => {
+    const { dataDir, started } = await leftBehind([startOf('quick', 1)])
+    let calls = 0
+    const counts = taskOf('quick', async () => {
+      calls += 1
+    })
+    const other = await openWorld()
+    const { port } = new URL(other.url)
+    await expect(openWorld({ dataDir, settings: { PORT: port }, tasks: [waits, counts] })).rejects.toThrow('EADDRINUSE')
+    expect(calls).toBe(0)
+    const after = await openWorld({ dataDir, tasks: [waits, counts] })
+    for (const { ref } of started) expect((await after.jobs.outcome(ref)).status).toBe('succeeded')
+    expect(calls).toBe(1)
+  })
+
   test('and write without pause do not keep the next one from listening', async () => {
     const { dataDir, started } = await leftBehind([startOf('quick', null)])
     const pours = taskOf('quick', async (ctx) => {
