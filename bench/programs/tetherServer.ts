@@ -1,0 +1,92 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import Type from 'typebox'
+import { readConfig } from '../../src/config.ts'
+import { defineTask } from '../../src/execution/task.ts'
+import { isTerminalEvent } from '../../src/job/event.ts'
+import { openTether, type Tether } from '../../src/tether.ts'
+import { type Ended, sharedNowMs } from '../clock.ts'
+import { answerCalls } from '../Program.ts'
+import { readUsage } from '../usage.ts'
+
+/** What the tasks of the benches do. `beginAt` is wall time: until then a stream is open and still. */
+export type LoadOrder =
+  | { readonly kind: 'ticking'; readonly intervalMs: number }
+  | { readonly kind: 'bursting'; readonly perTurn: number; readonly text: string }
+
+const beginAt = Type.Integer({ minimum: 0 })
+
+/** The built-in `ticks`, without an end. */
+const ticking = defineTask({
+  name: 'ticking',
+  input: Type.Object({ kind: Type.Literal('ticking'), beginAt, intervalMs: Type.Integer({ minimum: 0 }) }),
+  async run(ctx, { intervalMs, ...input }) {
+    await ctx.sleep(Math.max(0, input.beginAt - Date.now()))
+    for (let n = 1; ; n += 1) {
+      await ctx.sleep(intervalMs)
+      await ctx.output(`tick ${n}\n`)
+    }
+  },
+})
+
+/** Sends `perTurn` events in each turn of the loop, for as long as it is let. */
+const bursting = defineTask({
+  name: 'bursting',
+  input: Type.Object({
+    kind: Type.Literal('bursting'),
+    beginAt,
+    perTurn: Type.Integer({ minimum: 1 }),
+    text: Type.String(),
+  }),
+  async run(ctx, { perTurn, text, ...input }) {
+    await ctx.sleep(Math.max(0, input.beginAt - Date.now()))
+    for (let n = 0; ; ) {
+      let logged = Promise.resolve()
+      for (let sent = 0; sent < perTurn; sent += 1) logged = ctx.data('item', { n: (n += 1), text })
+      await logged
+      await ctx.sleep(0)
+    }
+  },
+})
+
+let tether: Tether | undefined
+let folder: string | undefined
+let ended: Ended[] = []
+
+const calls = {
+  /** Settles with the address. `env` are settings of the server (see config.ts). */
+  async open(env: Readonly<Record<string, string>>): Promise<string> {
+    folder = await mkdtemp(join(tmpdir(), 'tether-bench-'))
+    tether = await openTether({
+      config: readConfig({ PORT: '0', DATA_DIR: folder, LOG_LEVEL: 'error', ...env }),
+      logger: pino({ level: 'error' }),
+      serverEnv: process.env,
+      cwd: folder,
+      tasks: [ticking, bursting],
+    })
+    // The function has settled and the event is in the log when a watcher is told of it.
+    tether.jobs.watch(({ event, row }) => {
+      if (isTerminalEvent(event.type)) ended.push({ id: row.id, atMs: sharedNowMs() })
+    })
+    return tether.url
+  },
+  /** The jobs that have ended since this was last asked. */
+  takeEnded(): readonly Ended[] {
+    const taken = ended
+    ended = []
+    return taken
+  },
+  countActive(): number {
+    return tether?.jobs.activeCount ?? 0
+  },
+  usage: readUsage,
+}
+
+export type TetherServerCalls = typeof calls
+
+answerCalls(calls, async () => {
+  await tether?.stop()
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+})
