@@ -8,11 +8,12 @@ import type { Config } from './config.ts'
 import { EventLog } from './eventlog/EventLog.ts'
 import { commandEnvironment } from './execution/commandEnvironment.ts'
 import { WarmSpare } from './execution/isolation/WarmSpare.ts'
+import { SpawnGate } from './execution/SpawnGate.ts'
 import { TaskExecutionOrchestrator } from './execution/TaskExecutionOrchestrator.ts'
 import { TaskRegistry } from './execution/TaskRegistry.ts'
 import type { TaskDefinition } from './execution/task.ts'
-import { WatchedOrchestrator } from './execution/watchdog/WatchedOrchestrator.ts'
 import { Watchdog } from './execution/watchdog/Watchdog.ts'
+import { WatchedOrchestrator } from './execution/watchdog/WatchedOrchestrator.ts'
 import type { Containment } from './job/receipt.ts'
 import { JobManager } from './jobs/JobManager.ts'
 import { PQueueJobQueue } from './jobs/PQueueJobQueue.ts'
@@ -117,7 +118,7 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     onSpareFailed: (err) => logger.warn({ err }, 'no process for isolated tasks is kept ready'),
   })
   opened.defer(() => spare.close())
-  const execution = { ...processes, clock, pending, tmpRoot, workspaceRoot, spare }
+  const execution = { ...processes, clock, pending, spawnGate: new SpawnGate(), tmpRoot, workspaceRoot, spare }
   const watchdog = options.watchdog && new Watchdog({ logger, compileCache, ...options.watchdog })
   opened.defer(() => watchdog?.stop())
   const orchestrator = watchdog

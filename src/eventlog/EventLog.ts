@@ -72,7 +72,7 @@ export class EventLog {
       return
     }
     this.#queued.push(queued)
-    this.#commitThisTurn()
+    this.hurry()
   }
 
   /** Says that `source` has outputs; they are taken from it when the next group is made. */
@@ -82,7 +82,7 @@ export class EventLog {
     if (this.#isCommitting || this.#immediate !== undefined || this.#timer !== undefined) return
     const waitMs = this.#lastEndMs + Math.max(MIN_INTERVAL_MS, this.#lastTookMs) - this.#clock.monotonicMs()
     if (waitMs <= 0) {
-      this.#commitThisTurn()
+      this.hurry()
       return
     }
     this.#timer = this.#clock.schedule(Math.ceil(waitMs), () => {
@@ -103,7 +103,7 @@ export class EventLog {
     if (!this.#isCommitting && this.#queued.length === 0 && this.#sources.size === 0) return
     await new Promise<void>((resolve) => {
       this.#flushes.push(resolve)
-      this.#commitThisTurn()
+      this.hurry()
     })
   }
 
@@ -115,7 +115,8 @@ export class EventLog {
     this.#endRetryWait?.()
   }
 
-  #commitThisTurn(): void {
+  /** Writes what waits in this turn of the loop, or right after the write that is under way. */
+  hurry(): void {
     if (this.#isCommitting || this.#immediate !== undefined) return
     this.#timer?.()
     this.#timer = undefined
@@ -144,16 +145,21 @@ export class EventLog {
         if (result !== undefined && !result.ok) this.#onRefused(queued.change, result.why)
         queued.settle(result?.ok === true)
       }
-      this.#lastEndMs = this.#clock.monotonicMs()
-      this.#lastTookMs = this.#lastEndMs - beganMs
+      // After the readers' sockets were written to, which takes longer than the commit where there are many.
+      process.nextTick(() => this.#noteTime(beganMs))
     }
     this.#isCommitting = false
     for (const resolve of flushes) resolve()
-    if (this.#queued.length > 0 || this.#flushes.length > 0) this.#commitThisTurn()
+    if (this.#queued.length > 0 || this.#flushes.length > 0) this.hurry()
     else {
       const [next] = this.#sources
       if (next !== undefined) this.mark(next)
     }
+  }
+
+  #noteTime(beganMs: number): void {
+    this.#lastEndMs = this.#clock.monotonicMs()
+    this.#lastTookMs = this.#lastEndMs - beganMs
   }
 
   /** Undefined where it was closed before the store took them. */

@@ -1,4 +1,5 @@
 import { MAX_EVENT_BYTES, type OutputChannel, type TaskEvent } from '../job/event.ts'
+import { assertSize } from './emitLimits.ts'
 import { encodeLine } from './frames.ts'
 import { splitText } from './splitText.ts'
 
@@ -24,6 +25,7 @@ export class PendingEvents {
     return this.#lines.length === 0 && this.#text === ''
   }
 
+  /** @throws {TaskFailure} `TETHER_EVENT_TOO_LARGE` for an event that is not text; it is not taken then */
   push(event: TaskEvent, at: string): void {
     if (event.type === 'output') {
       this.#pushText(event.channel, event.text, at)
@@ -31,6 +33,7 @@ export class PendingEvents {
     }
     const { type, ...data } = event
     const line = encodeLine(type, at, data)
+    assertSize(type, line)
     this.#sealText()
     this.#lines.push(line)
     this.units += line.length

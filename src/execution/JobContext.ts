@@ -12,6 +12,7 @@ import { describeArtifact } from './artifact.ts'
 import type { Execution } from './Execution.ts'
 import type { ContextOrder } from './ExecutionOrder.ts'
 import { runCommand } from './runCommand.ts'
+import type { SpawnGate } from './SpawnGate.ts'
 import type { ExecOptions, ExecResult, TaskContext } from './task.ts'
 
 export interface ContextResources {
@@ -19,6 +20,7 @@ export interface ContextResources {
   readonly containment: Containment
   readonly commandEnv: Readonly<Record<string, string>>
   readonly defaultCwd: string
+  readonly spawnGate: SpawnGate
   readonly tmpRoot: string
   readonly workspaceRoot: string
 }
@@ -105,7 +107,7 @@ export class JobContext implements TaskContext {
 
   async exec(command: string | readonly [string, ...string[]], options: ExecOptions = {}): Promise<ExecResult> {
     const { containment, commandEnv, defaultCwd } = this.#resources
-    this.#scope.checkpoint()
+    await this.#turnToSpawn()
     const result = await runCommand(command, options, {
       scope: this.#scope,
       containment,
@@ -118,6 +120,16 @@ export class JobContext implements TaskContext {
     // A cancel ended the process: its status says nothing of the command. A stop is raised by the next boundary.
     if (this.#scope.isCancelled) this.#scope.checkpoint()
     return result
+  }
+
+  /** A boundary before and after the wait: whoever is asked to end while waiting starts nothing. @throws {JobStopped} */
+  async #turnToSpawn(): Promise<void> {
+    this.#scope.checkpoint()
+    const { passed, leave } = this.#resources.spawnGate.pass()
+    const unlisten = this.#scope.onRequest(leave)
+    await passed
+    unlisten()
+    this.#scope.checkpoint()
   }
 
   defer(cleanup: () => void | Promise<void>): void {

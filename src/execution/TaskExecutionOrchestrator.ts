@@ -11,6 +11,7 @@ import { IsolatedRun } from './isolation/IsolatedRun.ts'
 import { withKillAllowance } from './isolation/killTimes.ts'
 import type { WarmSpare } from './isolation/WarmSpare.ts'
 import { JobContext } from './JobContext.ts'
+import type { SpawnGate } from './SpawnGate.ts'
 
 export interface OrchestratorOptions {
   readonly clock: Clock
@@ -20,6 +21,7 @@ export interface OrchestratorOptions {
   readonly commandEnv: Readonly<Record<string, string>>
   /** Where commands run that name no folder. */
   readonly defaultCwd: string
+  readonly spawnGate: SpawnGate
   readonly tmpRoot: string
   readonly workspaceRoot: string
   /** Where the processes of isolated tasks come from. */

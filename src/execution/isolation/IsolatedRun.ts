@@ -1,6 +1,4 @@
-import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { HeldKind, ReleaseOptions, ReleaseReport } from '../../cancellation/Held.ts'
 import type { CancellationRequest } from '../../job/cancellation.ts'
 import type { TaskEvent } from '../../job/event.ts'
 import { failureOf, TaskFailure } from '../../job/failure.ts'
@@ -12,9 +10,10 @@ import type { ContextResources } from '../JobContext.ts'
 import { stream } from '../runCommand.ts'
 import { diedFailure } from './diedFailure.ts'
 import { type ChildJob, type FromChild, type Outcome, parseFromChild } from './fromChild.ts'
+import { HeldProcess } from './HeldProcess.ts'
 import { killAfterMs } from './killTimes.ts'
 import type { TaskProcess } from './TaskProcess.ts'
-import type { ChildJobEnd } from './toChild.ts'
+import type { ChildJobEnd, RelayedRequest } from './toChild.ts'
 import type { WarmSpare } from './WarmSpare.ts'
 
 export interface IsolatedRunOptions {
@@ -43,8 +42,7 @@ export class IsolatedRun {
   readonly #execution: Execution
   readonly #resources: Omit<ContextResources, 'containment'>
   readonly #spare: WarmSpare
-  /** Settles when the function has, or its process is gone: the rest of the process can then be ended without asking. */
-  readonly #settled = Promise.withResolvers<void>()
+  readonly #held: HeldProcess
   #outcome: Outcome | undefined
 
   constructor({ order, module, execution, resources, spare }: IsolatedRunOptions) {
@@ -53,13 +51,19 @@ export class IsolatedRun {
     this.#execution = execution
     this.#resources = resources
     this.#spare = spare
+    this.#held = new HeldProcess({
+      scope: execution.scope,
+      clock: resources.clock,
+      settleMs: order.limits.settleMs,
+      tmpRoot: join(resources.tmpRoot, `isolated-${order.key}`),
+    })
   }
 
   /** @throws whatever the function threw, as the `TaskFailure` that it is; `TETHER_PROCESS_DIED`, `TETHER_SPAWN_FAILED` */
   async run(): Promise<Json> {
     const { scope } = this.#execution
     const taking = this.#spare.take()
-    this.#hold(taking)
+    this.#held.hold(taking)
     const cancelPrepare = this.#resources.clock.schedule(PREPARE_AFTER_MS, () => this.#spare.prepare())
     let unlisten: (() => void) | undefined
     try {
@@ -70,7 +74,7 @@ export class IsolatedRun {
       return await this.#follow(process)
     } finally {
       unlisten?.()
-      this.#settled.resolve()
+      this.#held.functionSettled()
       cancelPrepare()
       this.#spare.prepare()
     }
@@ -88,11 +92,11 @@ export class IsolatedRun {
     this.#sendRun(process)
     const reading = this.#read(process)
     const isSound = await this.#untilOver(process, reading)
-    this.#settled.resolve()
+    this.#held.functionSettled()
     await contained.end({ graceMs: isSound ? killGraceMs : 0, deadlineMs: settleMs - killGraceMs })
     await reading
     await Promise.all(outputs)
-    return this.#conclude(this.#outcome, process)
+    return this.#conclude(process)
   }
 
   #sendRun(process: TaskProcess): void {
@@ -110,7 +114,7 @@ export class IsolatedRun {
       attempt,
       metadata,
       limits: { settleMs, killGraceMs: Math.min(limits.killGraceMs, settleMs / 2) },
-      folders: { commandEnv, defaultCwd, workspaceRoot, tmpRoot: this.#tmpRoot },
+      folders: { commandEnv, defaultCwd, workspaceRoot, tmpRoot: this.#held.tmpRoot },
     })
   }
 
@@ -141,6 +145,7 @@ export class IsolatedRun {
       const message = parseFromChild(line)
       if (message.type === 'outcome') {
         this.#outcome = message
+        this.#held.count(message)
         return
       }
       await this.#receive(message, process)
@@ -192,13 +197,13 @@ export class IsolatedRun {
     return this.#order.log.emit(event)
   }
 
-  async #conclude(outcome: Outcome | undefined, { contained }: TaskProcess): Promise<Json> {
+  async #conclude({ contained }: TaskProcess): Promise<Json> {
     const { scope } = this.#execution
+    const outcome = this.#outcome
     if (outcome === undefined) {
       if (scope.isCancelled) scope.checkpoint()
       throw diedFailure(await contained.exited)
     }
-    this.#holdReported(outcome)
     switch (outcome.end.kind) {
       case 'returned':
         return outcome.end.result
@@ -214,100 +219,8 @@ export class IsolatedRun {
         return unreachable(outcome.end)
     }
   }
-
-  get #tmpRoot(): string {
-    return join(this.#resources.tmpRoot, `isolated-${this.#order.key}`)
-  }
-
-  #hold(taking: Promise<TaskProcess>): void {
-    const gone = Promise.withResolvers<void>()
-    this.#execution.scope.hold({
-      kind: 'files',
-      isPrompt: false,
-      // Not before nobody is left who could write there.
-      release: async () => {
-        await gone.promise
-        return { count: (this.#outcome?.released.files ?? 0) + (await removeFolder(this.#tmpRoot)) }
-      },
-    })
-    this.#execution.scope.hold({
-      kind: 'processes',
-      isPrompt: true,
-      release: async (options) => {
-        try {
-          return await this.#endProcess(taking, options)
-        } finally {
-          gone.resolve()
-        }
-      },
-    })
-  }
-
-  async #endProcess(
-    taking: Promise<TaskProcess>,
-    { hard, graceMs, deadlineMs }: ReleaseOptions,
-  ): Promise<ReleaseReport> {
-    const { clock } = this.#resources
-    const startedMs = clock.monotonicMs()
-    const isLate = hard && (await this.#isLate())
-    // Where it could not be started, the body says so; here there is nothing to end.
-    const process = await taking.catch(() => undefined)
-    if (process === undefined) return { count: 0 }
-    const leftMs = Math.max(MIN_END_MS, graceMs + deadlineMs - (clock.monotonicMs() - startedMs))
-    const termMs = isLate ? 0 : Math.min(graceMs, leftMs / 2)
-    const report = await process.contained.end({ graceMs: termMs, deadlineMs: leftMs - termMs })
-    return {
-      count: report.processes + (this.#outcome?.released.processes ?? 0),
-      survivors: report.survivors,
-      killedAtMs: report.killedAtMs,
-      verifiedAtMs: report.verifiedAtMs,
-    }
-  }
-
-  /** Settles when the function has settled; true where it has not in its time. */
-  async #isLate(): Promise<boolean> {
-    const late = Promise.withResolvers<true>()
-    const cancelTimer = this.#resources.clock.schedule(killAfterMs(this.#order.limits.settleMs), () =>
-      late.resolve(true),
-    )
-    const isLate = await Promise.race([late.promise, this.#settled.promise.then(() => false)])
-    cancelTimer()
-    return isLate
-  }
-
-  /** What was given back over there counts in the job's receipt, kind by kind; processes and files are counted with ours. */
-  #holdReported({ released, isIncomplete }: Outcome): void {
-    const kinds = ['requests', 'children', 'other'] as const satisfies readonly HeldKind[]
-    for (const kind of kinds) {
-      const count = released[kind]
-      if (count === 0) continue
-      this.#execution.scope.hold({ kind, isPrompt: false, release: async () => ({ count }) })
-    }
-    if (!isIncomplete) return
-    this.#execution.scope.hold({
-      kind: 'other',
-      isPrompt: false,
-      release: () => Promise.reject(new Error("the task's process could not give back all that it held")),
-    })
-  }
 }
 
-/** Ending a process gets this long however little is left. */
-const MIN_END_MS = 50
-
-function relayed({ requestedAtMs: _, ...request }: CancellationRequest): Omit<CancellationRequest, 'requestedAtMs'> {
-  return request
-}
-
-/** How many entries were in it. */
-async function removeFolder(folder: string): Promise<number> {
-  try {
-    const entries = await readdir(folder, { recursive: true })
-    await rm(folder, { recursive: true, force: true })
-    return entries.length
-  } catch (error) {
-    // No temporary folder was asked for.
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 0
-    throw error
-  }
+function relayed({ kind, cause, reason, by, requestedAt }: CancellationRequest): RelayedRequest {
+  return { kind, cause, reason, requestedAt, ...(by === undefined ? {} : { by }) }
 }

@@ -5,6 +5,7 @@ import { unreachable } from '../../job/unreachable.ts'
 import type { Containment } from '../../resources/processes/Containment.ts'
 import { Execution, type ExecutionEnd, type ExecutionReport } from '../Execution.ts'
 import { JobContext } from '../JobContext.ts'
+import { SpawnGate } from '../SpawnGate.ts'
 import { EventRelay } from './EventRelay.ts'
 import type { FromChild, Outcome } from './fromChild.ts'
 import { importTask } from './importTask.ts'
@@ -45,7 +46,7 @@ export class TaskRun {
     const context = new JobContext(
       { ...order, log: this.#relay, children: this.#children, observer: this.#observer() },
       this.#execution,
-      { ...folders, clock: this.#clock, containment: this.#containment },
+      { ...folders, clock: this.#clock, containment: this.#containment, spawnGate: new SpawnGate() },
     )
     const report = await this.#execution.run(async () => {
       const task = await importTask(module, name)

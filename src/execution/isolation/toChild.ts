@@ -25,11 +25,13 @@ export type ChildJobEnd =
   | { readonly kind: 'threw'; readonly failure: Failure }
   | { readonly kind: 'raised' }
 
+/** The monotonic clock is each process's own. */
+export type RelayedRequest = Omit<CancellationRequest, 'requestedAtMs'>
+
 /** What the server tells a task's process. */
 export type ToChild =
   | RunMessage
-  /** The monotonic clock is each process's own. */
-  | { readonly type: 'request'; readonly request: Omit<CancellationRequest, 'requestedAtMs'> }
+  | { readonly type: 'request'; readonly request: RelayedRequest }
   /** The log has room again, and has taken all that was sent up to the batch that asked. */
   | { readonly type: 'room' }
   | { readonly type: 'childJobEnded'; readonly id: number; readonly end: ChildJobEnd }
