@@ -1,52 +1,55 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, rmdirSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { CgroupContainment } from '../../src/resources/processes/CgroupContainment.ts'
+import { instanceNameOf, isDeadInstance } from '../../src/resources/processes/instance.ts'
 import { readStat, stillRuns } from '../../src/resources/processes/procfs.ts'
-import { availableLevels, running, uniqueSleep, until } from './world.ts'
+import { sweepLeftovers } from '../../src/resources/processes/sweepLeftovers.ts'
+import { availableLevels, run, running, uniqueSleep, until } from './world.ts'
 
 const levels = await availableLevels()
+/** It has no guardian: as if both had been killed. */
 const SERVER = join(import.meta.dirname, 'serverToKill.ts')
 
-describe.each(levels)('a server that is killed at the level $level', (containment) => {
-  test(`takes ${containment.level === 'pidns' ? 'the whole tree' : 'the leader'} with it`, async () => {
-    const sleep = uniqueSleep()
-    const line = `setsid ${sleep} & trap "" TERM; while :; do sleep 0.05; done`
+describe.each(levels)('a server that is killed without a guardian at the level $level', (containment) => {
+  test('takes its leader with it, and the next start takes the rest and nothing of a server that runs', async () => {
+    const [left, spared] = [uniqueSleep(), uniqueSleep()]
+    const own = await run(containment, `setsid ${spared} & exec ${spared}`)
+    const line = `setsid ${left} & trap "" TERM; while :; do sleep 0.05; done`
     const server = spawn(process.execPath, [SERVER, containment.level, line], { stdio: ['ignore', 'pipe', 'inherit'] })
-    const [said] = await Promise.race([once(server.stdout, 'data'), once(server, 'exit')])
+    const [said]: unknown[] = await Promise.race([once(server.stdout, 'data'), once(server, 'exit')])
     const leader = readStat(Number(String(said)))
-    if (leader === undefined) throw new Error(`the server said ${said}, expected the pid of a process`)
-    await until('the child runs', () => running(sleep).length === 1)
-    const start = readStat(server.pid ?? 0)?.startTicks
+    if (leader === undefined) throw new Error(`the server said ${String(said)}, expected the pid of a process`)
+    await until('the children run', () => running(left).length === 1 && running(spared).length === 2)
+    const untouched = running(spared)
+    const instance = instanceNameOf(server.pid ?? 0)
 
     server.kill('SIGKILL')
-    await until('the leader is gone', () => !stillRuns(leader))
-    if (containment.level === 'pidns') {
-      await until('all are gone', () => running(sleep).length === 0)
-      return
+    await until('the leader is gone', () => !stillRuns(leader) && isDeadInstance(instance))
+    // A server that another test starts may be faster than this sweep, so what counts is what is left.
+    await sweepLeftovers()
+    expect(running(left)).toEqual([])
+    if (containment instanceof CgroupContainment) {
+      expect(existsSync(join(dirname(containment.parentPath), `tether-${instance}`))).toBe(false)
     }
-    // What these levels leave to a guardian.
-    expect(running(sleep)).toHaveLength(1)
-    for (const pid of running(sleep)) process.kill(pid, 'SIGKILL')
-    if (containment instanceof CgroupContainment) await removeGroups(containment, `tether-${server.pid}-${start}`)
+    expect(running(spared)).toEqual(untouched)
+    await own.process.end({ graceMs: 0, deadlineMs: 5000 })
   })
 })
 
-async function removeGroups(containment: CgroupContainment, name: string): Promise<void> {
-  const parent = join(dirname(containment.parentPath), name)
-  writeFileSync(join(parent, 'cgroup.kill'), '1')
-  await until('the groups can be removed', () => {
-    try {
-      for (const entry of readdirSync(parent, { withFileTypes: true })) {
-        if (entry.isDirectory()) rmdirSync(join(parent, entry.name))
-      }
-      rmdirSync(parent)
-      return true
-    } catch {
-      // Still being emptied.
-      return false
-    }
+describe('an instance', () => {
+  test('is dead where its pid began at another time, and alive where it did not', () => {
+    const [pid, startTicks, namespace] = instanceNameOf(process.pid).split('-').map(Number)
+    expect(isDeadInstance(`${pid}-${startTicks}-${namespace}`)).toBe(false)
+    expect(isDeadInstance(`${pid}-${(startTicks ?? 0) - 1}-${namespace}`)).toBe(true)
+    expect(isDeadInstance(`${2 ** 22 + 1}-1-${namespace}`)).toBe(true)
   })
-}
+
+  test('of another pid namespace is never called dead, nor is a name that is none', () => {
+    expect(isDeadInstance(`${2 ** 22 + 1}-1-1`)).toBe(false)
+    expect(isDeadInstance('mine')).toBe(false)
+    expect(isDeadInstance(`${2 ** 22 + 1}-1`)).toBe(false)
+  })
+})

@@ -112,7 +112,7 @@ describe.each(levels)('starting a process at the level $level', (containment) =>
       EMPTY: '',
     }
     const got = await environmentOf(env)
-    expect(got.TETHER_JOB).toMatch(/^test:job\/\d+-\d+-\d+$/)
+    expect(got.TETHER_JOB).toMatch(/^test:job\/\d+-\d+-\d+-\d+$/)
     delete got.TETHER_JOB
     expect(got).toEqual(env)
   })

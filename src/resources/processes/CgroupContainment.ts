@@ -2,7 +2,8 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CgroupTree } from './CgroupTree.ts'
 import type { ContainedProcess, Containment, SpawnRequest } from './Containment.ts'
-import { type Command, launchWrapped } from './launch.ts'
+import { GROUP_PREFIX } from './instance.ts'
+import { type Command, fdsOfProgram, launchWrapped } from './launch.ts'
 import { type Marked, mark } from './marker.ts'
 import { resolveProgram } from './resolveProgram.ts'
 import { failureOfSystem } from './spawnFailure.ts'
@@ -19,7 +20,7 @@ export interface CgroupTools {
 /**
  * One control group (cgroup v2) a spawn: forks are born into it and `cgroup.kill` takes all of them at once. Its code running as
  * root could write itself into another group: this contains work, it is no security boundary. A server that is killed takes its
- * leaders with it and leaves the others of their trees in `parentPath`, where a guardian would find them.
+ * leaders with it and leaves the others of their trees in `parentPath`, where its guardian finds them.
  */
 export class CgroupContainment implements Containment {
   readonly level = 'cgroup'
@@ -31,7 +32,7 @@ export class CgroupContainment implements Containment {
   #alive = 0
 
   constructor(basePath: string, instance: string, tools: CgroupTools) {
-    this.parentPath = join(basePath, `tether-${instance}`)
+    this.parentPath = join(basePath, `${GROUP_PREFIX}${instance}`)
     this.#tools = tools
     this.#instance = instance
   }
@@ -43,7 +44,10 @@ export class CgroupContainment implements Containment {
     const tree = new CgroupTree(join(this.parentPath, String(marked.spawnNumber)), () => this.#released())
     try {
       await mkdir(tree.path, { recursive: true })
-      const child = await launchWrapped(this.#command(argvFor(request.argv, program), marked, tree.path), request)
+      const child = await launchWrapped(
+        this.#command(argvFor(request.argv, program), marked, tree.path, fdsOfProgram(request)),
+        request,
+      )
       child.status.close()
       return TreeProcess.follow(request.argv, child, child, tree)
     } catch (error) {
@@ -58,11 +62,11 @@ export class CgroupContainment implements Containment {
     return this.#alive === 0
   }
 
-  #command(argv: readonly string[], marked: Marked, path: string): Command {
+  #command(argv: readonly string[], marked: Marked, path: string, fds: string): Command {
     const { sh, env: envProgram, dieWithParent } = this.#tools
     const { env, restore } = wrapEnvironment(marked.env, envProgram)
     // Each step only after the one before: a program that is not in its group does not run.
-    const script = `echo 0 >"$1/cgroup.procs" && shift && { ${restore}; } && printf . >&2 && exec 2>&3 3>&- && exec "$@"`
+    const script = `echo 0 >"$1/cgroup.procs" && shift && { ${restore}; } && printf . >&2 && ${fds} && exec "$@"`
     const [first, ...rest] = [...dieWithParent, sh]
     if (first === undefined) throw new Error('a command has no program')
     return { argv: [first, ...rest, '-c', script, 'sh', path, ...argv], env }

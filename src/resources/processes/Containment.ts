@@ -1,4 +1,4 @@
-import type { Readable, Writable } from 'node:stream'
+import type { Duplex, Readable, Writable } from 'node:stream'
 import type { ContainmentLevel, Survivor } from '../../job/receipt.ts'
 
 /** What to start. `argv[0]` is looked up in `env.PATH`; nothing passes through a shell unless `argv` says so. */
@@ -9,6 +9,8 @@ export interface SpawnRequest {
   readonly env: Readonly<Record<string, string>>
   /** Whether the process gets a pipe as its standard input; otherwise it reads end of file. */
   readonly stdin: boolean
+  /** Whether the process gets one end of a two-way channel to the server as its file descriptor 3. */
+  readonly channel?: boolean
   /** Who it belongs to: the text by which a sweep recognises the job's processes (only `A-Z a-z 0-9 _ : -`). */
   readonly owner: string
 }
@@ -43,6 +45,8 @@ export interface ContainedProcess {
   /** To be read from the start (`data`, `for await`, `pipe`; `resume` where nobody wants it): `end` destroys a pipe that nobody reads. */
   readonly stdout: Readable
   readonly stderr: Readable
+  /** The server's end of the channel that was asked for; `end` treats it as it does `stdout`. */
+  readonly channel: Duplex | null
   /** Settles when the leader has exited; it may leave others of its tree behind. Never rejects. */
   readonly exited: Promise<ExitStatus>
   /** TERM and CONT to every process of the tree that can be found. Never throws. */

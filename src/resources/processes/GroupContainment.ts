@@ -1,7 +1,7 @@
 import type { ContainedProcess, Containment, SpawnRequest } from './Containment.ts'
 import { GroupTree } from './GroupTree.ts'
 import { discard, launch } from './launch.ts'
-import { MARKER, mark } from './marker.ts'
+import { mark } from './marker.ts'
 import { MarkedTree } from './MarkedTree.ts'
 import { readStat } from './procfs.ts'
 import { resolveProgram } from './resolveProgram.ts'
@@ -18,21 +18,26 @@ export class GroupContainment implements Containment {
   readonly complete = false
   readonly #dieWithParent: readonly string[]
   readonly #instance: string
+  readonly #within: string | undefined
 
-  /** `dieWithParent` stands before every program; empty where the machine has nothing for it. */
-  constructor(instance: string, dieWithParent: readonly string[]) {
+  /**
+   * `dieWithParent` stands before every program; empty where the machine has nothing for it. `within` is the marker of the tree
+   * that this process is in itself, so that what it starts is found by whoever ends that one.
+   */
+  constructor(instance: string, dieWithParent: readonly string[], within?: string) {
     this.#dieWithParent = dieWithParent
     this.#instance = instance
+    this.#within = within
   }
 
   async spawn(request: SpawnRequest): Promise<ContainedProcess> {
     const program = await resolveProgram(request)
-    const { marker, env } = mark(request, this.#instance)
+    const { marker, env } = mark(request, this.#instance, this.#within)
     const [first, ...rest] = [...this.#dieWithParent, ...request.argv]
     const child = await launch({ argv: [first ?? program, ...rest], env }, request)
     try {
       const stat = readStat(child.pid)
-      const tree = stat === undefined ? new GroupTree(child.pid) : new MarkedTree(stat, `${MARKER}=${marker}\0`)
+      const tree = stat === undefined ? new GroupTree(child.pid) : new MarkedTree(stat, marker)
       return TreeProcess.follow(request.argv, child, child, tree)
     } catch (error) {
       discard(child)

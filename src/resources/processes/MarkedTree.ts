@@ -1,10 +1,11 @@
+import { lookAtAll } from './lookAtAll.ts'
+import { bears } from './marker.ts'
 import type { ProcessTree } from './ProcessTree.ts'
-import { allPids, environOf, isAlive, type ProcessStat, readStat, stillRuns } from './procfs.ts'
-import { Slices } from './Slices.ts'
+import { environOf, type ProcessStat, readStat, stillRuns } from './procfs.ts'
 import { signalProcess } from './signalProcess.ts'
 
 const SWEEP_BUDGET_MS = 1000
-/** One pass may come while a process is between two others, or is just taking its environment over. */
+/** One look at all may have missed a process for which the numbers began anew just then. */
 const CLEAN_PASSES = 2
 
 /** The processes of a group and all others that bear its marker in their environment. */
@@ -33,10 +34,10 @@ export class MarkedTree implements ProcessTree {
     while (this.#cleanPasses < CLEAN_PASSES) {
       // The group at once: while its leader runs its number is nobody else's, and the sweep takes its time.
       if (stillRuns(this.#leader)) signalProcess(-this.#leader.pid, 'SIGKILL')
-      const { members, isWhole } = await this.#sweep(SWEEP_BUDGET_MS)
+      // On sight: one that lives for a millisecond is another one when the sweep is over.
+      const { members, isWhole } = await this.#sweep(SWEEP_BUDGET_MS, ({ pid }) => signalProcess(pid, 'SIGKILL'))
       if (!isWhole || members.length > 0) {
         this.#cleanPasses = 0
-        for (const member of members) if (stillRuns(member)) signalProcess(member.pid, 'SIGKILL')
         return false
       }
       this.#cleanPasses += 1
@@ -48,19 +49,25 @@ export class MarkedTree implements ProcessTree {
 
   async release(): Promise<void> {}
 
-  async #sweep(budgetMs: number): Promise<{ members: readonly ProcessStat[]; isWhole: boolean }> {
-    const slices = new Slices(budgetMs)
+  async #sweep(
+    budgetMs: number,
+    onFound: (member: ProcessStat) => void = () => {},
+  ): Promise<{ members: readonly ProcessStat[]; isWhole: boolean }> {
     const members: ProcessStat[] = []
     const groupIsOurs = this.#groupIsOurs()
-    for (const pid of allPids()) {
-      if (!(await slices.next())) return { members, isWhole: false }
-      const stat = readStat(pid)
+    const isWhole = await lookAtAll((stat) => {
       // Whoever is older than the leader is none of its descendants: that spares most environments.
-      if (!isAlive(stat) || stat.startTicks < this.#leader.startTicks) continue
+      if (stat.startTicks < this.#leader.startTicks) return true
       const isInGroup = groupIsOurs && stat.groupId === this.#leader.pid
-      if (isInGroup || environOf(pid).includes(this.#marker)) members.push(stat)
-    }
-    return { members, isWhole: true }
+      const environ = isInGroup ? '' : environOf(stat.pid)
+      if (isInGroup || bears(environ, this.#marker)) {
+        members.push(stat)
+        onFound(stat)
+        return true
+      }
+      return environ !== ''
+    }, budgetMs)
+    return { members, isWhole }
   }
 
   /** A number is given to a new process only when no group bears it any more: one of another start has it from then on. */

@@ -1,5 +1,5 @@
 import type { ContainedProcess, Containment, ExitStatus, SpawnRequest } from './Containment.ts'
-import { type Command, discard, type Launched, launchWrapped } from './launch.ts'
+import { type Command, discard, fdsOfProgram, type Launched, launchWrapped } from './launch.ts'
 import { mark } from './marker.ts'
 import { PidNamespaceTree } from './PidNamespaceTree.ts'
 import { childrenOf, innermostPidOf, readStat } from './procfs.ts'
@@ -60,10 +60,10 @@ export class PidNamespaceContainment implements Containment {
   #command(request: SpawnRequest, argv: readonly string[]): Command {
     const { sh, env: envProgram, setsid, enter } = this.#tools
     const { env, restore } = wrapEnvironment(mark(request, this.#instance).env, envProgram)
-    const script = `exec 4>&2 2>/dev/null
-( ${restore}; exec 2>&3 3>&-; printf . >&4 && exec 4>&- && exec '${setsid}' -- "$@" )
-echo "$?" >&4
-read -r _ <&4
+    const script = `exec 5>&2 2>/dev/null
+( ${restore}; ${fdsOfProgram(request)}; printf . >&5 && exec 5>&- && exec '${setsid}' -- "$@" )
+echo "$?" >&5
+read -r _ <&5
 exit 0`
     return { argv: [...enter, sh, '-c', script, 'sh', ...argv], env }
   }

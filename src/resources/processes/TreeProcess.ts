@@ -1,8 +1,9 @@
-import type { Readable, Writable } from 'node:stream'
+import type { Duplex, Readable, Writable } from 'node:stream'
 import type { Survivor } from '../../job/receipt.ts'
 import { Alarm } from './Alarm.ts'
 import type { ContainedProcess, EndReport, ExitStatus } from './Containment.ts'
 import type { Launched } from './launch.ts'
+import { liveTrees } from './liveTrees.ts'
 import type { ProcessTree } from './ProcessTree.ts'
 import { letEnd } from './pipes.ts'
 import { commandOf, MAX_COMMAND_LENGTH, type ProcessStat } from './procfs.ts'
@@ -31,31 +32,41 @@ export class TreeProcess implements ContainedProcess {
   readonly stdin: Writable | null
   readonly stdout: Readable
   readonly stderr: Readable
+  readonly channel: Duplex | null
   readonly exited: Promise<ExitStatus>
   readonly #argv: readonly string[]
   readonly #child: Launched
   readonly #tree: ProcessTree
   readonly #alarm = new Alarm()
   readonly #seen: Set<number>
+  readonly #forget: () => void
   #hasExited = false
   #graceEndsMs = Number.POSITIVE_INFINITY
   #deadlineMs = Number.POSITIVE_INFINITY
   #ended: Promise<EndReport> | undefined
 
-  private constructor(argv: readonly string[], leader: Leader, child: Launched, tree: ProcessTree) {
+  private constructor(
+    argv: readonly string[],
+    leader: Leader,
+    child: Launched,
+    tree: ProcessTree,
+    forget: () => void,
+  ) {
     this.pid = leader.pid
     this.exited = leader.exited
     this.stdin = child.stdin
     this.stdout = child.stdout
     this.stderr = child.stderr
+    this.channel = child.channel
     this.#argv = argv
     this.#child = child
     this.#tree = tree
     this.#seen = new Set([leader.pid])
+    this.#forget = forget
   }
 
   static follow(argv: readonly string[], leader: Leader, child: Launched, tree: ProcessTree): TreeProcess {
-    const process = new TreeProcess(argv, leader, child, tree)
+    const process = new TreeProcess(argv, leader, child, tree, liveTrees.add(child.pid))
     void process.#noteExit()
     return process
   }
@@ -94,6 +105,7 @@ export class TreeProcess implements ContainedProcess {
     await this.#closePipes(leaderIsKilled, startedMs)
     // A folder that cannot be removed holds nobody: it is left behind.
     await this.#tree.release().catch(ignore)
+    this.#forget()
     const processes = [...this.#seen].filter((pid) => survivors.every((survivor) => survivor.pid !== pid)).length
     return { processes, survivors, killedAtMs: isKilled ? startedMs : null, verifiedAtMs }
   }
@@ -156,13 +168,13 @@ export class TreeProcess implements ContainedProcess {
   /** Who reads our output after we killed it? Nobody who is still wanted; in all other cases its last words are kept. */
   async #closePipes(leaderIsKilled: boolean, startedMs: number): Promise<void> {
     this.stdin?.destroy()
+    const pipes = [this.stdout, this.stderr, ...(this.channel === null ? [] : [this.channel])]
     if (leaderIsKilled) {
-      this.stdout.destroy()
-      this.stderr.destroy()
+      for (const pipe of pipes) pipe.destroy()
       return
     }
     const latestMs = startedMs + this.#deadlineMs
-    await Promise.all([letEnd(this.stdout, latestMs), letEnd(this.stderr, latestMs)])
+    await Promise.all(pipes.map((pipe) => letEnd(pipe, latestMs)))
   }
 
   async #before(startedMs: number, settled: Promise<unknown>): Promise<void> {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Readable, type Writable } from 'node:stream'
+import { Duplex, Readable, type Writable } from 'node:stream'
 import type { ExitStatus, SpawnRequest } from './Containment.ts'
 import { listen, type StatusChannel } from './StatusChannel.ts'
 import { signalProcess } from './signalProcess.ts'
@@ -18,41 +18,53 @@ export interface Launched {
   readonly stdin: Writable | null
   readonly stdout: Readable
   readonly stderr: Readable
+  readonly channel: Duplex | null
   /** Settles when this child (the outermost of the wrappers) has ended. Never rejects. */
   readonly exited: Promise<ExitStatus>
 }
 
 /** @throws {TaskFailure} `TETHER_SPAWN_FAILED` */
 export async function launch(command: Command, request: SpawnRequest): Promise<Launched> {
-  const { pid, pipes, exited } = await start(command, request, [])
-  const [stdin, stdout, stderr] = pipes
-  return { pid, stdin, stdout: readable(stdout), stderr: readable(stderr), exited }
+  const { pid, pipes, exited } = await start(command, request, channelOf(request))
+  const [stdin, stdout, stderr, channel] = pipes
+  return { pid, stdin, stdout: readable(stdout), stderr: readable(stderr), channel: duplex(channel), exited }
 }
 
 /**
  * As `launch`, for a command that begins with a wrapper: the wrapper reports on its standard error, and gives its fourth pipe to
- * the program as that. Settles when it has said that the program is about to run.
+ * the program as that, and its fifth, where there is one, as the fourth (`fdsOfProgram`). Settles when it has said that the
+ * program is about to run.
  */
 export async function launchWrapped(
   command: Command,
   request: SpawnRequest,
 ): Promise<Launched & { readonly status: StatusChannel }> {
-  const { pid, pipes, exited } = await start(command, request, ['pipe'])
-  const [stdin, stdout, wrapperStderr, programStderr] = pipes
-  const process = { pid, stdin, stdout: readable(stdout), stderr: readable(programStderr), exited }
+  const { pid, pipes, exited } = await start(command, request, ['pipe', ...channelOf(request)])
+  const [stdin, stdout, wrapperStderr, programStderr, ownChannel] = pipes
+  const channel = duplex(ownChannel)
+  const process = { pid, stdin, stdout: readable(stdout), stderr: readable(programStderr), channel, exited }
   const status = listen(readable(wrapperStderr))
   if (await startedInTime(status, pid)) return { ...process, status }
-  for (const pipe of [stdin, process.stdout, process.stderr]) pipe?.destroy()
+  for (const pipe of [stdin, process.stdout, process.stderr, channel]) pipe?.destroy()
   const { exitCode, signal } = await exited
   const words = status.words() || `it ended with ${signal ?? `code ${exitCode}`} before the program ran`
   throw spawnFailure(`could not contain ${request.argv[0]}: ${words.slice(0, MAX_WORDS_LENGTH)}`, { retryable: true })
 }
 
 /** Ends a child that turned out to be of no use before anybody had it. */
-export function discard({ pid, stdin, stdout, stderr }: Launched): void {
+export function discard({ pid, stdin, stdout, stderr, channel }: Launched): void {
   // It started this very moment, so its number is still its own or nobody's.
   signalProcess(-pid, 'SIGKILL')
-  for (const pipe of [stdin, stdout, stderr]) pipe?.destroy()
+  for (const pipe of [stdin, stdout, stderr, channel]) pipe?.destroy()
+}
+
+/** Shell code by which a wrapper gives its program the pipes that are the program's; a wrapper's own are 5 and above. */
+export function fdsOfProgram({ channel }: SpawnRequest): string {
+  return channel === true ? 'exec 2>&3 3>&4 4>&-' : 'exec 2>&3 3>&-'
+}
+
+function channelOf({ channel }: SpawnRequest): readonly 'pipe'[] {
+  return channel === true ? ['pipe'] : []
 }
 
 interface Started {
@@ -94,6 +106,14 @@ function startedOf(child: ChildProcess): Started {
 
 function readable(pipe: Readable | Writable | null | undefined): Readable {
   if (!(pipe instanceof Readable)) throw new Error('a child that was started lacks a pipe')
+  return pipe
+}
+
+/** What Node calls a pipe is a pair of sockets, of which each end reads and writes. */
+function duplex(pipe: Readable | Writable | null | undefined): Duplex | null {
+  if (!(pipe instanceof Duplex)) return null
+  // It breaks with the process at its other end, whose exit says all there is to say.
+  pipe.on('error', () => {})
   return pipe
 }
 

@@ -15,6 +15,8 @@ const LEVELS = ['cgroup', 'pidns', 'group'] as const satisfies readonly Containm
 
 export interface Probe {
   readonly containment: Containment
+  /** The folder that has the control groups of this server, where the level is that. */
+  readonly cgroupPath: string | undefined
   /** The better levels that this machine does not give, and why. */
   readonly tried: readonly { readonly level: ContainmentLevel; readonly reason: string }[]
 }
@@ -29,13 +31,23 @@ export async function probeContainment(setting: 'auto' | ContainmentLevel): Prom
   const tried: { level: ContainmentLevel; reason: string }[] = []
   for (const level of setting === 'auto' ? LEVELS : [setting]) {
     try {
-      return { containment: await build(level), tried }
+      const containment = await build(level)
+      const cgroupPath = containment instanceof CgroupContainment ? containment.parentPath : undefined
+      return { containment, cgroupPath, tried }
     } catch (error) {
       tried.push({ level, reason: reasonOf(error) })
     }
   }
   const reasons = tried.map(({ level, reason }) => `${level}: ${reason}`).join('; ')
   throw new Error(`CONTAINMENT=${setting} is not to be had on this machine (${reasons})`)
+}
+
+/**
+ * What a contained process holds its own children with: groups, inside of whatever holds it itself. `within` is its own marker,
+ * the value of `TETHER_JOB` in its environment.
+ */
+export async function containmentWithin(within: string | undefined): Promise<Containment> {
+  return new GroupContainment(instanceName(), await dieWithParentWhereGiven(), within)
 }
 
 async function build(level: ContainmentLevel): Promise<Containment> {
