@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JobView } from '../../src/job/view.ts'
 import { findCgroupBases } from '../../src/resources/processes/cgroupMount.ts'
+import { instanceNameOf } from '../../src/resources/processes/instance.ts'
 import { MARKER } from '../../src/resources/processes/marker.ts'
 import { allPids, childrenOf, isAlive, readStat } from '../../src/resources/processes/procfs.ts'
 
@@ -24,8 +25,8 @@ export class ServerProcess {
   /** `replica` has the pid in it. Undefined where that is no process that we see. */
   static ofJob(job: JobView): ServerProcess | undefined {
     const pid = Number(/-(\d+)-[0-9a-f]{8}$/.exec(job.replica ?? '')?.[1])
-    const stat = Number.isInteger(pid) ? readStat(pid) : undefined
-    return stat === undefined ? undefined : new ServerProcess(pid, `${pid}-${stat.startTicks}`)
+    const isThere = Number.isInteger(pid) && readStat(pid) !== undefined
+    return isThere ? new ServerProcess(pid, instanceNameOf(pid)) : undefined
   }
 
   descriptors(): Descriptors {
