@@ -1,10 +1,7 @@
 import type { TLocalizedValidationError } from 'typebox/error'
 
 /** What validators report: the shape that TypeBox and Ajv share. */
-type ValidationError = Pick<
-  TLocalizedValidationError,
-  'keyword' | 'schemaPath' | 'instancePath' | 'params' | 'message'
->
+type ValidationError = Pick<TLocalizedValidationError, 'keyword' | 'schemaPath' | 'instancePath' | 'params' | 'message'>
 
 const MAX_SHOWN_LENGTH = 80
 

@@ -7,7 +7,7 @@ import { isAlive, readStat } from '../../src/resources/processes/procfs.ts'
 import { eventually, temporaryFolder } from '../world.ts'
 import { levels } from './world.ts'
 
-const SERVER = join(import.meta.dirname, 'serverToKill.ts')
+const SERVER = join(import.meta.dirname, 'fixtures', 'serverToKill.ts')
 
 /** The living processes that run in `folder`, as all of an isolated task do. */
 function runningIn(folder: string): readonly number[] {
