@@ -47,7 +47,8 @@ describe.each(levels)('cancelling an isolated task at the level %s', (level) => 
     await end(tether, ref, 'cancel', { waitMs: 10_000 })
     const { view } = await outcomeOf(tether, ref)
     expect(view).toMatchObject({ status: 'cancelled', receipt: { confirmed: true, survivors: [] } })
-    expect(view.receipt?.released.processes).toBeGreaterThanOrEqual(2)
+    // Those seen alive: on a machine that gives us no time to look, the tree is killed uncounted.
+    expect(view.receipt?.released.processes).toBeGreaterThanOrEqual(1)
     expect(running(sleep)).toEqual([])
   })
 
@@ -59,7 +60,8 @@ describe.each(levels)('cancelling an isolated task at the level %s', (level) => 
     await end(tether, ref, 'cancel', { waitMs: 10_000 })
     const { view } = await outcomeOf(tether, ref)
     expect(view).toMatchObject({ status: 'cancelled', receipt: { confirmed: true, survivors: [] } })
-    expect(view.receipt?.released.processes).toBeGreaterThanOrEqual(3)
+    // Those seen alive: on a machine that gives us no time to look, the tree is killed uncounted.
+    expect(view.receipt?.released.processes).toBeGreaterThanOrEqual(1)
     expect(running(sleep)).toEqual([])
   })
 
