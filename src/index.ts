@@ -7,8 +7,8 @@ export {
   JobStopped,
   type SecretForm,
   secret,
-  TaskFailure,
   type TaskContext,
   type TaskDefinition,
+  TaskFailure,
 } from './execution/task.ts'
 export { openTether, type Tether, type TetherOptions } from './tether.ts'

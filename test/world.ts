@@ -33,7 +33,13 @@ export interface WorldOptions {
 /** A whole server on a port of its own, with real sockets, processes and files, which ends with the test. */
 export async function openWorld(options: WorldOptions = {}): Promise<Tether> {
   const dataDir = options.dataDir ?? (await temporaryFolder())
-  const config = readConfig({ PORT: '0', DATA_DIR: dataDir, CONTAINMENT: 'group', LOG_LEVEL: 'silent', ...options.settings })
+  const config = readConfig({
+    PORT: '0',
+    DATA_DIR: dataDir,
+    CONTAINMENT: 'group',
+    LOG_LEVEL: 'silent',
+    ...options.settings,
+  })
   const tether = await openTether({
     config,
     logger: pino({ level: 'silent' }),
@@ -55,7 +61,10 @@ export async function temporaryFolder(): Promise<string> {
 }
 
 /** A task whose function is `run` and that takes any input. */
-export function taskOf(name: string, run: (ctx: TaskContext, input: Json) => Promise<Json | undefined | void>): TaskDefinition {
+export function taskOf(
+  name: string,
+  run: (ctx: TaskContext, input: Json) => Promise<Json | undefined | void>,
+): TaskDefinition {
   return defineTask({ name, input: Type.Unsafe<Json>({}), run })
 }
 
@@ -63,7 +72,11 @@ export function taskOf(name: string, run: (ctx: TaskContext, input: Json) => Pro
 export function startOf(
   task: string,
   input: Json,
-  more: Partial<Omit<JobSpec, 'task' | 'input'>> & { holder?: Holder; fingerprint?: string; idempotencyKey?: string } = {},
+  more: Partial<Omit<JobSpec, 'task' | 'input'>> & {
+    holder?: Holder
+    fingerprint?: string
+    idempotencyKey?: string
+  } = {},
 ): StartRequest {
   const { holder, fingerprint = JSON.stringify([task, input]), idempotencyKey, ...spec } = more
   return {
@@ -113,7 +126,10 @@ export function typesOf(events: readonly JobEvent[]): string[] {
 }
 
 /** Polls until `look` gives something; the deadline is a test's, so that a hang names what was waited for. */
-export async function eventually<T>(what: string, look: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  look: () => T | undefined | false | Promise<T | undefined | false>,
+): Promise<T> {
   const deadline = performance.now() + 10_000
   for (;;) {
     const found = await look()
@@ -163,7 +179,8 @@ export class HeldStore implements JobStore {
   }
 
   lookup: JobStore['lookup'] = (ref) => this.#store.lookup(ref)
-  findByIdempotencyKey: JobStore['findByIdempotencyKey'] = (tenant, key) => this.#store.findByIdempotencyKey(tenant, key)
+  findByIdempotencyKey: JobStore['findByIdempotencyKey'] = (tenant, key) =>
+    this.#store.findByIdempotencyKey(tenant, key)
   list: JobStore['list'] = (filter) => this.#store.list(filter)
   listActive: JobStore['listActive'] = () => this.#store.listActive()
   readEvents: JobStore['readEvents'] = (ref, after, maxBytes) => this.#store.readEvents(ref, after, maxBytes)

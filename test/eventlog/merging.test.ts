@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { PendingEvents } from '../../src/eventlog/PendingEvents.ts'
 import { splitText } from '../../src/eventlog/splitText.ts'
 import { MAX_EVENT_BYTES, type TaskEvent } from '../../src/job/event.ts'
-import { parseFrames, eventsOf, openWorld, startOf, taskOf } from '../world.ts'
+import { eventsOf, openWorld, parseFrames, startOf, taskOf } from '../world.ts'
 import { CollectingSink } from './CollectingSink.ts'
 
 const CHANNELS = ['stdout', 'stderr', 'text', 'reasoning'] as const

@@ -84,7 +84,12 @@ describe('a cancel, by where the job is', () => {
     expect(await answered).toMatchObject({ view: { status: 'cancelled', cancellation: { phase: 'starting' } } })
     expect(calls).toBe(0)
     expect(tether.pending.size).toBe(0)
-    expect(typesOf(await eventsOf(tether, ref))).toEqual(['job.queued', 'job.started', 'job.cancelling', 'job.cancelled'])
+    expect(typesOf(await eventsOf(tether, ref))).toEqual([
+      'job.queued',
+      'job.started',
+      'job.cancelling',
+      'job.cancelled',
+    ])
   })
 
   test('before it is known, to be remembered: the start is answered as a job that ended and never ran', async () => {
@@ -95,7 +100,10 @@ describe('a cancel, by where the job is', () => {
     const tether = await openWorld({ tasks: [counts] })
     const jobId = parseJobId('job_not_yet_there')
     const ref = { tenant: DEFAULT_TENANT, id: jobId }
-    expect(await end(tether, ref, 'cancel', { ifUnknown: 'remember' })).toMatchObject({ kind: 'remembered', request: 'cancel' })
+    expect(await end(tether, ref, 'cancel', { ifUnknown: 'remember' })).toMatchObject({
+      kind: 'remembered',
+      request: 'cancel',
+    })
     await expect(tether.jobs.job(ref)).rejects.toMatchObject({ code: 'TETHER_JOB_NOT_FOUND' })
     const started = await tether.jobs.start(startOf('counts', null, { jobId }))
     expect(started.view).toMatchObject({ status: 'cancelled', cancellation: { phase: 'queued' } })
@@ -134,7 +142,8 @@ describe('a cancel, by where the job is', () => {
       end(tether, ref, 'cancel', { reason: 'first', waitMs: 5000 }),
       end(tether, ref, 'cancel', { reason: 'second', waitMs: 5000 }),
     ])
-    for (const answer of answers) expect(answer).toMatchObject({ view: { status: 'cancelled', cancellation: { reason: 'first' } } })
+    for (const answer of answers)
+      expect(answer).toMatchObject({ view: { status: 'cancelled', cancellation: { reason: 'first' } } })
     expect(typesOf(await eventsOf(tether, ref)).filter((type) => type.startsWith('job.cancel'))).toHaveLength(2)
   })
 })
@@ -211,7 +220,14 @@ describe('a stop', () => {
   })
 
   test('followed by a cancel ends cancelled, with the stop inside the cancellation', async () => {
-    const tether = await openWorld({ tasks: [taskOf('deaf', (ctx) => new Promise((resolve) => ctx.signal.addEventListener('abort', () => resolve(), { once: true })))] })
+    const tether = await openWorld({
+      tasks: [
+        taskOf(
+          'deaf',
+          (ctx) => new Promise((resolve) => ctx.signal.addEventListener('abort', () => resolve(), { once: true })),
+        ),
+      ],
+    })
     const { ref } = await tether.jobs.start(startOf('deaf', null))
     await untilRunning(tether, ref)
     await end(tether, ref, 'stop', { reason: 'gently' })
@@ -226,11 +242,21 @@ describe('a stop', () => {
   })
 
   test('that takes longer than stopDeadlineMs becomes a cancel', async () => {
-    const tether = await openWorld({ tasks: [taskOf('deaf', (ctx) => new Promise((resolve) => ctx.signal.addEventListener('abort', () => resolve(), { once: true })))] })
+    const tether = await openWorld({
+      tasks: [
+        taskOf(
+          'deaf',
+          (ctx) => new Promise((resolve) => ctx.signal.addEventListener('abort', () => resolve(), { once: true })),
+        ),
+      ],
+    })
     const { ref } = await tether.jobs.start(startOf('deaf', null, { policy: { stopDeadlineMs: 20 } }))
     await untilRunning(tether, ref)
     await end(tether, ref, 'stop')
-    expect(await tether.jobs.outcome(ref)).toMatchObject({ status: 'cancelled', cancellation: { cause: 'stop_deadline' } })
+    expect(await tether.jobs.outcome(ref)).toMatchObject({
+      status: 'cancelled',
+      cancellation: { cause: 'stop_deadline' },
+    })
   })
 
   test('of a queued job ends it stopped', async () => {
@@ -252,7 +278,10 @@ describe('a function that does not settle', () => {
     const { ref } = await tether.jobs.start(startOf('deaf', null, { policy: { settleMs: 100 } }))
     await untilRunning(tether, ref)
     await end(tether, ref, 'cancel')
-    expect(await tether.jobs.outcome(ref)).toMatchObject({ status: 'abandoned', receipt: { confirmed: false, abortedToSettledMs: null } })
+    expect(await tether.jobs.outcome(ref)).toMatchObject({
+      status: 'abandoned',
+      receipt: { confirmed: false, abortedToSettledMs: null },
+    })
     expect((await tether.jobs.health()).stuck).toMatchObject([{ id: ref.id, task: 'deaf' }])
     const quick = await tether.jobs.start(startOf('quick', null))
     expect(await tether.jobs.outcome(quick.ref)).toMatchObject({ status: 'succeeded' })
@@ -359,7 +388,12 @@ describe('a group', () => {
   test('that nobody started is refused', async () => {
     const tether = await openWorld()
     const group = 'group_none' as Parameters<typeof tether.jobs.endGroup>[1]
-    const asked = tether.jobs.endGroup(DEFAULT_TENANT, group, { kind: 'stop', reason: '', caller: CALLER, ifUnknown: 'reject' })
+    const asked = tether.jobs.endGroup(DEFAULT_TENANT, group, {
+      kind: 'stop',
+      reason: '',
+      caller: CALLER,
+      ifUnknown: 'reject',
+    })
     await expect(asked).rejects.toMatchObject({ code: 'TETHER_JOB_NOT_FOUND' })
   })
 })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
+import Type from 'typebox'
 import { describe, expect, test } from 'vitest'
 import { defineTask } from '../../src/execution/task.ts'
-import Type from 'typebox'
 import { parseJobId } from '../../src/job/id.ts'
 import { DEFAULT_TENANT, type JobKey, keyOf } from '../../src/job/key.ts'
 import type { QueueEntry } from '../../src/jobs/JobQueue.ts'

@@ -18,7 +18,14 @@ function unkillable(members: () => Promise<readonly ProcessStat[]>, strike: () =
     },
   }
   const exited = new Promise<ExitStatus>(() => {})
-  const child = { pid: NOBODY, stdin: null, stdout: new PassThrough(), stderr: new PassThrough(), channel: null, exited }
+  const child = {
+    pid: NOBODY,
+    stdin: null,
+    stdout: new PassThrough(),
+    stderr: new PassThrough(),
+    channel: null,
+    exited,
+  }
   return { told, contained: TreeProcess.follow(['make', 'test'], child, child, tree) }
 }
 

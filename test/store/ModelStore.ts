@@ -1,4 +1,4 @@
-import { keyOf, type JobKey, type JobRef } from '../../src/job/key.ts'
+import { type JobKey, type JobRef, keyOf } from '../../src/job/key.ts'
 import type { JobRecord } from '../../src/job/record.ts'
 import { isTerminal } from '../../src/job/status.ts'
 import { unreachable } from '../../src/job/unreachable.ts'

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
-import { openSqliteJobStore } from '../../src/store/sqlite/SqliteJobStore.ts'
 import type { StoreChange } from '../../src/store/JobStore.ts'
+import { openSqliteJobStore } from '../../src/store/sqlite/SqliteJobStore.ts'
 import { append, recordNamed, remove, upTo } from './records.ts'
 
 // A process to be killed while it commits: `node commitLoop.ts DATABASE`. After each commit it prints the number of the event

@@ -6,8 +6,8 @@ import { GROUP_PREFIX } from './instance.ts'
 import { type Command, fdsOfProgram, launchWrapped } from './launch.ts'
 import { type Marked, mark } from './marker.ts'
 import { resolveProgram } from './resolveProgram.ts'
-import { failureOfSystem } from './spawnFailure.ts'
 import { argvFor, wrapEnvironment } from './shellWrapper.ts'
+import { failureOfSystem } from './spawnFailure.ts'
 import { TreeProcess } from './TreeProcess.ts'
 
 export interface CgroupTools {

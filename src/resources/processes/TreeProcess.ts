@@ -45,13 +45,7 @@ export class TreeProcess implements ContainedProcess {
   #deadlineMs = Number.POSITIVE_INFINITY
   #ended: Promise<EndReport> | undefined
 
-  private constructor(
-    argv: readonly string[],
-    leader: Leader,
-    child: Launched,
-    tree: ProcessTree,
-    forget: () => void,
-  ) {
+  private constructor(argv: readonly string[], leader: Leader, child: Launched, tree: ProcessTree, forget: () => void) {
     this.pid = leader.pid
     this.exited = leader.exited
     this.stdin = child.stdin

@@ -1,8 +1,8 @@
 import type { StatementSync } from 'node:sqlite'
 import type { Clock } from '../../clock.ts'
+import type { Checkpointer } from './Checkpointer.ts'
 import { bytes, integer, type Row } from './columns.ts'
 import { decodePlaces } from './places.ts'
-import type { Checkpointer } from './Checkpointer.ts'
 import type { SqliteFile } from './SqliteFile.ts'
 
 /** How long one slice may hold up the event loop. */

@@ -21,8 +21,8 @@ import { type JobTable, openJobTable } from './JobTable.ts'
 import { type LiveJob, LiveJobs } from './LiveJobs.ts'
 import { type LogSweeper, openLogSweeper } from './LogSweeper.ts'
 import { type LogTable, openLogTable } from './LogTable.ts'
-import { type Durability, openSqliteFile, type SqliteFile } from './SqliteFile.ts'
 import { openSpentIds, type SpentIds } from './SpentIds.ts'
+import { type Durability, openSqliteFile, type SqliteFile } from './SqliteFile.ts'
 
 export interface SqliteJobStoreOptions {
   /** The database's file; its folder must be there. Made where it is not. */
