@@ -10,7 +10,7 @@ import { allPids, isAlive, readStat } from '../../src/resources/processes/procfs
 import { until } from './world.ts'
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts')
-export const NOBODY = 65534
+const NOBODY = 65534
 
 export interface ServerOptions {
   readonly level: ContainmentLevel
