@@ -10,5 +10,6 @@ export {
   type TaskContext,
   type TaskDefinition,
   TaskFailure,
+  Type,
 } from './execution/task.ts'
 export { openTether, type Tether, type TetherOptions } from './tether.ts'

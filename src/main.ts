@@ -16,24 +16,28 @@ async function main(): Promise<void> {
   const watchdog = { reportFd: 1 }
   const tether = await openTether({ config, logger, serverEnv: process.env, cwd: process.cwd(), watchdog })
   // Before the line that tells others that they may send them.
-  endOnSignals(tether, output)
+  endOnSignals(tether, config.drainMs, output)
   process.on('uncaughtException', (error) => die(error, output))
   const { level, complete } = tether.containment
   say(`Tether listens on ${tether.url} (containment ${level}, ${complete ? 'complete' : 'not complete'})`)
 }
 
-/** The first signal drains, a terminal's SIGINT without patience; a later one ends at once. */
-function endOnSignals(tether: Tether, output: ReturnType<typeof destination>): void {
+/**
+ * The first signal lets running jobs finish for `drainMs`; a later one, or a terminal's SIGINT, ends them now, each with its
+ * terminal event; one after that, or where there was nothing to wait for, ends the process at once.
+ */
+function endOnSignals(tether: Tether, drainMs: number, output: ReturnType<typeof destination>): void {
   const hurry = new AbortController()
-  let firstAtMs: number | undefined
+  let lastAtMs: number | undefined
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (signal === 'SIGINT') hurry.abort()
     const nowMs = performance.now()
-    if (firstAtMs !== undefined) {
-      if (nowMs - firstAtMs >= ONE_SHUTDOWN_MS) exitNow(1, output)
-      return
-    }
-    firstAtMs = nowMs
+    const isFirst = lastAtMs === undefined
+    const isLater = lastAtMs !== undefined && nowMs - lastAtMs >= ONE_SHUTDOWN_MS
+    const isHurried = hurry.signal.aborted || drainMs === 0
+    if (isFirst || isLater) lastAtMs = nowMs
+    if (signal === 'SIGINT' || isLater) hurry.abort()
+    if (isLater && isHurried) exitNow(1, output)
+    if (!isFirst) return
     tether.stop(hurry.signal).then(
       () => exitNow(0, output),
       (error: unknown) => die(error, output),

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Held } from '../cancellation/Held.ts'
 import type { JobScope } from '../cancellation/JobScope.ts'
 import type { Clock } from '../clock.ts'
-import type { OutputChannel, TaskEvent } from '../job/event.ts'
+import { OUTPUT_CHANNELS, type OutputChannel, type TaskEvent } from '../job/event.ts'
 import { TaskFailure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
 import { MAX_DELAY_MS } from '../job/policy.ts'
@@ -60,6 +60,9 @@ export class JobContext implements TaskContext {
   }
 
   output(text: string, channel: OutputChannel = 'text'): Promise<void> {
+    if (!OUTPUT_CHANNELS.includes(channel)) {
+      throw new TypeError(`channel must be one of ${OUTPUT_CHANNELS.join(', ')}, got ${JSON.stringify(channel)}`)
+    }
     return this.#emit({ type: 'output', channel, text: text.isWellFormed() ? text : text.toWellFormed() })
   }
 

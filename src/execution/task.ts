@@ -2,6 +2,7 @@ import type { Static, TSchema } from 'typebox'
 import type { OutputChannel } from '../job/event.ts'
 import type { Json } from '../job/json.ts'
 
+export { default as Type } from 'typebox'
 export { JobStopped } from '../cancellation/JobStopped.ts'
 export { TaskFailure } from '../job/failure.ts'
 
@@ -54,7 +55,8 @@ export interface TaskContext {
   sleep(ms: number): Promise<void>
   /**
    * Runs a shell line, or a program with its arguments, inside the job's containment. A boundary. Settles when the process has
-   * exited and what it left was ended; never leaves a process behind.
+   * exited and what it left was ended; never leaves a process behind. A command that fails is a result, not an error: look at
+   * `exitCode`.
    * @throws {TaskFailure} `TETHER_SPAWN_FAILED` @throws {JobStopped}
    */
   exec(command: string | readonly [string, ...string[]], options?: ExecOptions): Promise<ExecResult>

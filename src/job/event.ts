@@ -5,7 +5,8 @@ import type { Receipt, Usage } from './receipt.ts'
 import { isTerminal, type JobStatus, STATUSES } from './status.ts'
 import type { JobView } from './view.ts'
 
-export type OutputChannel = 'stdout' | 'stderr' | 'text' | 'reasoning'
+export const OUTPUT_CHANNELS = ['stdout', 'stderr', 'text', 'reasoning'] as const
+export type OutputChannel = (typeof OUTPUT_CHANNELS)[number]
 
 /** What a task sends while it runs; refused once its job is being cancelled. */
 export type TaskEvent =

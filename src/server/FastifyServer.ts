@@ -81,7 +81,18 @@ export class FastifyServer {
     const { host, port } = this.#context.config
     const app = await this.#build(await readPages())
     this.#app = app
-    await app.listen({ host, port })
+    try {
+      await app.listen({ host, port })
+    } catch (error) {
+      await app.close()
+      const reason = error instanceof Error ? error.message : String(error)
+      throw new Error(
+        `HOST and PORT must be an address that is free on this machine, got ${host} and ${port}: ${reason}`,
+        {
+          cause: error,
+        },
+      )
+    }
     return { url: urlOf(host, app.server.address()) }
   }
 

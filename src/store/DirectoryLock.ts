@@ -71,7 +71,7 @@ export function lockDirectory(
   dataDir: string,
   self: { readonly pid: number; readonly address?: string },
 ): DirectoryLock {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  makeFolder(dataDir)
   const database = lockFile(dataDir)
   try {
     const holder = { ...self, startedAt: new Date().toISOString() }
@@ -80,6 +80,17 @@ export function lockDirectory(
   } catch (error) {
     database.close()
     throw error
+  }
+}
+
+function makeFolder(dataDir: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`DATA_DIR must be a folder that can be made and written, got ${dataDir}: ${reason}`, {
+      cause: error,
+    })
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -13,7 +14,7 @@ const DECLARATION = /\.d\.m?ts$/
  */
 export async function loadTasks(folder: string): Promise<readonly TaskDefinition[]> {
   const definitions: TaskDefinition[] = []
-  const entries = await readdir(folder, { withFileTypes: true })
+  const entries = await entriesOf(folder)
   const names = entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name)
   for (const name of names.toSorted()) {
     if (!MODULE.test(name) || DECLARATION.test(name)) continue
@@ -28,6 +29,15 @@ export async function loadTasks(folder: string): Promise<readonly TaskDefinition
 /** An isolated task is loaded once more, by its own process, which has to know where from. */
 function withModule(task: TaskDefinition, module: string): TaskDefinition {
   return task.isolate === undefined || task.module !== undefined ? task : { ...task, module }
+}
+
+async function entriesOf(folder: string): Promise<Dirent[]> {
+  try {
+    return await readdir(folder, { withFileTypes: true })
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw new Error(`TASKS_DIR must be a folder that can be read, got ${folder}: ${message}`, { cause: error })
+  }
 }
 
 async function load(path: string): Promise<Record<string, unknown>> {

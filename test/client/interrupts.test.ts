@@ -128,7 +128,7 @@ test('--on-interrupt detach lets the job run on and says how to see it again', a
   expect(server.job.policy.onDisconnect).toBe('continue')
   expect(server.job.status).toBe('running')
   expect(client.err()).toBe(
-    `detached: job ${server.job.id} runs on; to see it again: ./api-client.ts attach ${server.job.id}\n`,
+    `detached: job ${server.job.id} runs on; "attach ${server.job.id}" shows it again\n`,
   )
 })
 

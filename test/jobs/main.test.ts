@@ -66,6 +66,24 @@ describe('the server as a process', () => {
     expect(performance.now() - secondMs).toBeLessThan(2000)
   })
 
+  test('gives up the drain at a later signal, and its jobs end with their events all the same', async () => {
+    const server = spawnServer({ DRAIN_MS: '60000', DATA_DIR: await temporaryFolder() })
+    const url = await server.url()
+    const body = JSON.stringify({ task: 'ticks', input: { count: 2, intervalMs: 1_000_000 } })
+    const response = await fetch(`${url}/execute/stream`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body,
+    })
+    server.child.kill('SIGTERM')
+    const firstMs = performance.now()
+    await eventually('500 ms are over', () => performance.now() - firstMs > 600)
+    expect(server.child.exitCode).toBeNull()
+    server.child.kill('SIGTERM')
+    expect(typesOf(parseFrames(await response.text())).at(-1)).toBe('job.interrupted')
+    expect((await server.exited).code).toBe(0)
+  })
+
   test('ends in settleMs and a second also where a function does not settle', async () => {
     const server = spawnServer({ TASKS_DIR: await deafTasks(), SETTLE_MS: '300', DATA_DIR: await temporaryFolder() })
     const url = await server.url()

@@ -155,7 +155,7 @@ export class Follower {
       // Before the head there may be no job yet whose policy could be changed.
       await this.#opened.promise
       await client.changePolicy(jobId, { onDisconnect: 'continue' }, { signal: this.#leaving.signal })
-      screen.line(`detached: job ${jobId} runs on; to see it again: ./api-client.ts attach ${jobId}`)
+      screen.line(`detached: job ${jobId} runs on; "attach ${jobId}" shows it again`)
       this.#leave()
     } catch (error) {
       if (this.#leaving.signal.aborted || isFinished(error)) return

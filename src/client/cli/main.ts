@@ -129,7 +129,7 @@ async function readPrompt(stdin: Readable): Promise<string> {
 function describe(error: unknown): string {
   if (error instanceof UsageError) return `${plainLine(error.message)} (--help says more)`
   if (error instanceof StreamCut) {
-    const hint = error.jobId === undefined ? '' : `; what became of it: ./api-client.ts show ${error.jobId}`
+    const hint = error.jobId === undefined ? '' : `; "show ${error.jobId}" tells what became of it`
     return `the connection was lost: ${plainLine(error.message)}${hint}`
   }
   if (error instanceof TetherApiError) {
