@@ -127,9 +127,7 @@ test('--on-interrupt detach lets the job run on and says how to see it again', a
   await expectExit(client, 130)
   expect(server.job.policy.onDisconnect).toBe('continue')
   expect(server.job.status).toBe('running')
-  expect(client.err()).toBe(
-    `detached: job ${server.job.id} runs on; "attach ${server.job.id}" shows it again\n`,
-  )
+  expect(client.err()).toBe(`detached: job ${server.job.id} runs on; "attach ${server.job.id}" shows it again\n`)
 })
 
 test('a detach before the server answered waits for the job to be there', async () => {
