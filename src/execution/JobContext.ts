@@ -15,10 +15,13 @@ import { runCommand } from './runCommand.ts'
 import type { SpawnGate } from './SpawnGate.ts'
 import type { ExecOptions, ExecResult, TaskContext } from './task.ts'
 
+/** What contexts work with, the same for all executions of a process. */
 export interface ContextResources {
   readonly clock: Clock
   readonly containment: Containment
+  /** The basic environment of commands: see `commandEnvironment`. */
   readonly commandEnv: Readonly<Record<string, string>>
+  /** Where commands run that name no folder. */
   readonly defaultCwd: string
   readonly spawnGate: SpawnGate
   readonly tmpRoot: string

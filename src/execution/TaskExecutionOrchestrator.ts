@@ -1,29 +1,17 @@
 import type { PendingCancellations } from '../cancellation/PendingCancellations.ts'
-import type { Clock } from '../clock.ts'
 import type { CancellationRequest, Phase } from '../job/cancellation.ts'
 import type { Json } from '../job/json.ts'
 import type { JobKey } from '../job/key.ts'
 import { emptyReceipt } from '../job/receipt.ts'
-import type { Containment } from '../resources/processes/Containment.ts'
 import { Execution, type ExecutionReport } from './Execution.ts'
 import type { ExecutionOrder } from './ExecutionOrder.ts'
 import { IsolatedRun } from './isolation/IsolatedRun.ts'
 import { withKillAllowance } from './isolation/killTimes.ts'
 import type { WarmSpare } from './isolation/WarmSpare.ts'
-import { JobContext } from './JobContext.ts'
-import type { SpawnGate } from './SpawnGate.ts'
+import { type ContextResources, JobContext } from './JobContext.ts'
 
-export interface OrchestratorOptions {
-  readonly clock: Clock
+export interface OrchestratorOptions extends ContextResources {
   readonly pending: PendingCancellations
-  readonly containment: Containment
-  /** The basic environment of commands: see `commandEnvironment`. */
-  readonly commandEnv: Readonly<Record<string, string>>
-  /** Where commands run that name no folder. */
-  readonly defaultCwd: string
-  readonly spawnGate: SpawnGate
-  readonly tmpRoot: string
-  readonly workspaceRoot: string
   /** Where the processes of isolated tasks come from. */
   readonly spare: WarmSpare
 }
