@@ -1,5 +1,6 @@
-import { type DestinationStream, destination, pino } from 'pino'
+import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import { ConfigError, readConfig } from './config.ts'
+import { currentExecution } from './execution/watchdog/currentExecution.ts'
 import { openTether, type Tether } from './tether.ts'
 
 /** Signals this close to each other come from one shutdown of a process group, and count once. */
@@ -17,7 +18,7 @@ async function main(): Promise<void> {
   const tether = await openTether({ config, logger, serverEnv: process.env, cwd: process.cwd(), watchdog })
   // Before the line that tells others that they may send them.
   endOnSignals(tether, config.drainMs, output)
-  process.on('uncaughtException', (error) => die(error, output))
+  process.on('uncaughtException', (error) => onStrayError(error, logger, output))
   const { level, complete } = tether.containment
   say(`Tether listens on ${tether.url} (containment ${level}, ${complete ? 'complete' : 'not complete'})`)
 }
@@ -45,6 +46,16 @@ function endOnSignals(tether: Tether, drainMs: number, output: ReturnType<typeof
   }
   process.on('SIGTERM', onSignal)
   process.on('SIGINT', onSignal)
+}
+
+/**
+ * An error that nobody caught. One that came out of a task's own code, such as a timer or a listener that throws, is that task's
+ * affair: it is logged with its job, and the other jobs go on. Any other is a defect of the server, which cannot go on from there.
+ */
+function onStrayError(error: unknown, logger: Logger, output: ReturnType<typeof destination>): void {
+  const execution = currentExecution()
+  if (execution === undefined) die(error, output)
+  logger.error({ ...execution, err: error }, 'a task left an error that nobody caught')
 }
 
 function die(error: unknown, output: ReturnType<typeof destination>): never {

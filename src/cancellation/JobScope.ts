@@ -98,12 +98,17 @@ export class JobScope {
     }
   }
 
+  /** @throws {Error} where the job has ended. */
+  assertOpen(): void {
+    if (this.#isClosed) throw new Error('the job has ended, and this work of it was not awaited')
+  }
+
   /**
    * A boundary. @throws {JobStopped} where the job was asked to end, each time, unless this code is shielded.
    * @throws {Error} where the job has ended: its function left work behind that it did not await.
    */
   checkpoint(): void {
-    if (this.#isClosed) throw new Error('the job has ended, and this work of it was not awaited')
+    this.assertOpen()
     const reason = this.#cancellation ?? this.#stop
     if (reason === undefined || shielded.getStore() === this) return
     this.#wasRaised = true

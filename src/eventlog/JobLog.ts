@@ -17,6 +17,8 @@ const ACCEPTED = Promise.resolve()
 /** Whoever follows a live log. Called synchronously, in order, with what is in the log. */
 export interface BatchListener {
   onBatch(batch: PublishedBatch): void
+  /** What follows will not be written: this process ends before the store took it. */
+  onLost(error: Error): void
 }
 
 /**
@@ -86,6 +88,11 @@ export class JobLog implements ChangeSource {
     // Whoever waits for room waits for this write, not for company.
     this.#log.hurry()
     return (this.#roomWaiters ??= Promise.withResolvers<void>()).promise
+  }
+
+  /** Tells whoever follows that the rest will not come from this process. */
+  lose(error: Error): void {
+    for (const listener of [...this.#listeners]) listener.onLost(error)
   }
 
   /**

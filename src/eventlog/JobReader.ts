@@ -29,6 +29,7 @@ export class JobReader implements BatchListener {
   readonly #named: boolean
   /** Undefined once the job has ended before the reader came: then the store has all there is. */
   readonly #log: JobLog | undefined
+  readonly #lastSeq: number
   #unsubscribe: (() => void) | undefined
   #sentSeq: number
   #isLive = false
@@ -42,6 +43,8 @@ export class JobReader implements BatchListener {
     sink: FrameSink
     named: boolean
     log: JobLog | undefined
+    /** Of a job that has ended: the number of its terminal event. */
+    lastSeq: number
     after: number
   }) {
     this.#ref = options.ref
@@ -49,6 +52,7 @@ export class JobReader implements BatchListener {
     this.#sink = options.sink
     this.#named = options.named
     this.#log = options.log
+    this.#lastSeq = options.lastSeq
     this.#sentSeq = options.after
   }
 
@@ -120,6 +124,10 @@ export class JobReader implements BatchListener {
     return this.#log !== undefined && this.#sentSeq >= this.#log.publishedSeq
   }
 
+  #writtenSeq(): number {
+    return this.#log === undefined ? this.#lastSeq : this.#log.publishedSeq
+  }
+
   async #readPages(): Promise<void> {
     while (this.#hasRoom && !this.#isClosed && !this.#isCaughtUp()) {
       const page = await this.#store.readEvents(this.#ref, this.#sentSeq, PAGE_BYTES)
@@ -132,7 +140,8 @@ export class JobReader implements BatchListener {
         lastSeq = Math.max(lastSeq, batch.lastSeq)
       }
       if (frames === '') {
-        if (this.#log !== undefined && !this.#log.hasEnded) {
+        // It may have been deleted meanwhile. An end without the terminal event must not look like one.
+        if (this.#sentSeq < this.#writtenSeq()) {
           throw new Error(`the log of ${this.#ref.id} has nothing after ${this.#sentSeq}, yet more was written`)
         }
         this.#finish()
@@ -157,6 +166,10 @@ export class JobReader implements BatchListener {
     }
     this.#sink.write(`id: ${to}\n${event}data: ${JSON.stringify(data)}\n\n`)
     this.#sentSeq = to
+  }
+
+  onLost(error: Error): void {
+    this.#fail(error)
   }
 
   #fail(error: unknown): void {

@@ -111,7 +111,8 @@ export class Execution {
       if (this.scope.wasRaised) return { kind: 'raised' }
       if (this.#fatal !== undefined) throw this.#fatal
       return { kind: 'returned', result: resultOf(result) }
-    } catch (error) {
+    } catch (thrown) {
+      const error = viewable(thrown)
       if (this.scope.wasRaised || this.scope.isOwnStop(error)) return { kind: 'raised' }
       return { kind: 'threw', failure: failureOf(this.#fatal ?? error) }
     }
@@ -183,4 +184,14 @@ function resultOf(result: Json): Json {
     )
   }
   return JSON.parse(text)
+}
+
+/** Anything can be thrown, also a proxy that throws when it is looked at. */
+function viewable(thrown: unknown): unknown {
+  try {
+    void (thrown instanceof Error)
+    return thrown
+  } catch {
+    return new Error('a value that cannot be looked at was thrown')
+  }
 }

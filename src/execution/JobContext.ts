@@ -63,6 +63,7 @@ export class JobContext implements TaskContext {
   }
 
   output(text: string, channel: OutputChannel = 'text'): Promise<void> {
+    if (typeof text !== 'string') throw new TypeError(`output takes a string, got ${typeof text}`)
     if (!OUTPUT_CHANNELS.includes(channel)) {
       throw new TypeError(`channel must be one of ${OUTPUT_CHANNELS.join(', ')}, got ${JSON.stringify(channel)}`)
     }
@@ -70,11 +71,21 @@ export class JobContext implements TaskContext {
   }
 
   data(name: string, value: Json): Promise<void> {
+    if (typeof name !== 'string') throw new TypeError(`the name of data must be a string, got ${typeof name}`)
     return this.#emit({ type: 'data', name, value })
   }
 
   progress(current: number, options: { readonly total?: number; readonly message?: string } = {}): Promise<void> {
-    return this.#emit({ type: 'progress', current, ...options })
+    const { total, message } = options
+    if (!Number.isFinite(current) || (total !== undefined && !Number.isFinite(total))) {
+      throw new TypeError(`progress takes finite numbers, got ${current} of ${total}`)
+    }
+    return this.#emit({
+      type: 'progress',
+      current,
+      ...(total === undefined ? {} : { total }),
+      ...(message === undefined ? {} : { message: String(message) }),
+    })
   }
 
   async artifact(path: string, options: { readonly name?: string; readonly mediaType?: string } = {}): Promise<void> {
@@ -91,7 +102,7 @@ export class JobContext implements TaskContext {
       return Promise.reject(new RangeError(`sleep takes 0 to ${MAX_DELAY_MS} ms, got ${ms}`))
     }
     const scope = this.#scope
-    return new Promise((resolve, reject) => {
+    const slept = new Promise<void>((resolve, reject) => {
       scope.checkpoint()
       const cancelTimer = this.#resources.clock.schedule(ms, () => {
         unlisten()
@@ -109,9 +120,14 @@ export class JobContext implements TaskContext {
         }
       })
     })
+    return unowned(slept)
   }
 
-  async exec(command: string | readonly [string, ...string[]], options: ExecOptions = {}): Promise<ExecResult> {
+  exec(command: string | readonly [string, ...string[]], options: ExecOptions = {}): Promise<ExecResult> {
+    return unowned(this.#exec(command, options))
+  }
+
+  async #exec(command: string | readonly [string, ...string[]], options: ExecOptions): Promise<ExecResult> {
     const { containment, commandEnv, defaultCwd } = this.#resources
     await this.#turnToSpawn()
     const result = await runCommand(command, options, {
@@ -170,12 +186,17 @@ export class JobContext implements TaskContext {
   }
 
   async workspace(): Promise<string> {
+    this.#scope.assertOpen()
     const path = this.#workspacePath()
     await mkdir(path, { recursive: true, mode: 0o700 })
     return path
   }
 
-  async run(task: string, input: Json, options: { readonly timeoutMs?: number } = {}): Promise<Json> {
+  run(task: string, input: Json, options: { readonly timeoutMs?: number } = {}): Promise<Json> {
+    return unowned(this.#run(task, input, options))
+  }
+
+  async #run(task: string, input: Json, options: { readonly timeoutMs?: number }): Promise<Json> {
     this.#scope.checkpoint()
     const leave = this.#scope.enter('child')
     try {
@@ -220,4 +241,10 @@ async function countIn(folder: string): Promise<number> {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 0
     throw error
   }
+}
+
+/** An author who does not await it loses what it would have said; an unhandled rejection would end the server and all its jobs. */
+function unowned<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined)
+  return promise
 }

@@ -15,6 +15,7 @@ export class JobHolders {
   readonly #onLastLeft: (cause: LeaveCause) => void
   readonly #held = new Map<string, Held>()
   #cancelGrace: (() => void) | undefined
+  #graceCause: LeaveCause = 'client_disconnected'
 
   constructor(clock: Clock, onLastLeft: (cause: LeaveCause) => void) {
     this.#clock = clock
@@ -49,9 +50,13 @@ export class JobHolders {
     if (this.#held.size === 0) this.#startGrace('client_disconnected', withinMs)
   }
 
-  /** Gives up a grace that is running: the policy has changed. */
-  stopGrace(): void {
+  /** The policy has changed: a grace that is running begins anew with `graceMs`, or is given up where that is undefined. */
+  changeGrace(graceMs: number | undefined): void {
+    if (this.#cancelGrace === undefined) return
     this.#stopGrace()
+    if (graceMs === undefined) return
+    if (graceMs > 0) this.#startGrace(this.#graceCause, graceMs)
+    else this.#onLastLeft(this.#graceCause)
   }
 
   /** The job has ended: nobody holds it any more, and nothing waits. */
@@ -81,6 +86,7 @@ export class JobHolders {
 
   #startGrace(cause: LeaveCause, graceMs: number): void {
     this.#stopGrace()
+    this.#graceCause = cause
     this.#cancelGrace = this.#clock.schedule(graceMs, () => {
       this.#cancelGrace = undefined
       this.#onLastLeft(cause)

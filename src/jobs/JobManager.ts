@@ -141,7 +141,7 @@ export interface JobManagerOptions {
 const COMMIT_PATIENCE_MS = 50
 
 /** How long an answer waits for the store to take what was asked; past it, it says that this is not recorded yet. */
-const ANSWER_PATIENCE_MS = 2000
+const ANSWER_PATIENCE_MS = 1000
 
 /** What a shutdown allows for writing, besides the jobs' own deadlines. */
 const DRAIN_PATIENCE_MS = 400
@@ -240,6 +240,7 @@ export class JobManager {
       sink: options.sink,
       named: options.named,
       log: job?.log,
+      lastSeq: record.lastSeq,
       after: Math.min(options.after, record.lastSeq),
     })
     const holds = job !== undefined && options.holder !== undefined && this.#mayHold(job)
@@ -270,7 +271,7 @@ export class JobManager {
   }
 
   /**
-   * Cancels or stops a job, wherever it has got to. Settles when the request is recorded, or the store has not taken it for 2 s, or when the job has ended, `waitMs`
+   * Cancels or stops a job, wherever it has got to. Settles when the request is recorded, or the store has not taken it for 1 s, or when the job has ended, `waitMs`
    * have passed or `signal` has fired. @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_TOMBSTONES_FULL`
    */
   async end(ref: JobRef, request: EndRequest): Promise<EndAnswer> {
@@ -281,8 +282,10 @@ export class JobManager {
       return { kind: 'job', view: this.#finishedView(found, request.kind), delivery: 'none' }
     const delivery = found.isDecided ? 'none' : found.decided.status === 'queued' ? 'queued' : 'local'
     // The abort does not wait for the store, and where the store is away neither does the answer.
-    await waitAtMost(this.#requestEnd(found, asked), ANSWER_PATIENCE_MS, this.#clock, request.signal)
-    const waitMs = Math.max(request.waitMs, found.isDecided ? ANSWER_PATIENCE_MS : 0)
+    const requested = this.#requestEnd(found, asked)
+    const isRecorded = await waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock, request.signal)
+    const endPatienceMs = isRecorded && found.isDecided ? ANSWER_PATIENCE_MS : 0
+    const waitMs = Math.max(request.waitMs - (isRecorded ? 0 : ANSWER_PATIENCE_MS), endPatienceMs)
     if (waitMs > 0) await waitAtMost(found.ended, waitMs, this.#clock, request.signal)
     const view = found.hasEnded ? this.#finishedView(found.record, request.kind) : this.#viewOfActive(found)
     return { kind: 'job', view, delivery }
@@ -319,9 +322,9 @@ export class JobManager {
       ...change,
       timeoutMs: timeoutInForce(found.policy.timeoutMs, onDisconnect, maxRunMs),
     }
-    if (onDisconnect === 'continue') found.holders.stopGrace()
     if (policy.timeoutMs !== found.policy.timeoutMs) this.#runner.armTimeout(found, policy.timeoutMs)
     found.setPolicy(policy)
+    found.holders.changeGrace(onDisconnect === 'continue' ? undefined : policy.disconnectGraceMs)
     await this.#write({ kind: 'policy', ref, policy })
     return this.#view(found.record)
   }
@@ -444,6 +447,8 @@ export class JobManager {
     await waitAtMost(this.#options.eventLog.flush(), DRAIN_PATIENCE_MS, this.#clock)
     this.#options.eventLog.close()
     for (const job of this.#active.values()) {
+      // A clean end without a terminal event is for jobs that wait for the next start, and for no others.
+      if (job.decided.status !== 'queued') job.log.lose(new Error('the server ends before it could write the rest'))
       job.timers.close()
       job.holders.close()
     }
@@ -867,20 +872,20 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined
   }
 }
 
-/** Settles when `promise` does, `atMostMs` have passed or `signal` fires, whichever comes first. */
+/** Settles when `promise` does (`true`), `atMostMs` have passed or `signal` fires, whichever comes first. */
 async function waitAtMost(
   promise: Promise<unknown>,
   atMostMs: number,
   clock: Clock,
   signal?: AbortSignal,
-): Promise<void> {
-  const over = Promise.withResolvers<void>()
-  const cancelTimer = clock.schedule(atMostMs, over.resolve)
-  const onAbort = (): void => over.resolve()
+): Promise<boolean> {
+  const over = Promise.withResolvers<false>()
+  const cancelTimer = clock.schedule(atMostMs, () => over.resolve(false))
+  const onAbort = (): void => over.resolve(false)
   signal?.addEventListener('abort', onAbort, { once: true })
-  if (signal?.aborted === true) over.resolve()
+  if (signal?.aborted === true) over.resolve(false)
   try {
-    await Promise.race([promise, over.promise])
+    return await Promise.race([promise.then(() => true), over.promise])
   } finally {
     cancelTimer()
     signal?.removeEventListener('abort', onAbort)

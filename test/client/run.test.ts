@@ -144,7 +144,7 @@ test('a server that dies in the middle is exit code 1, with the way to find out 
   server.job.cut()
   await expectExit(client, 1)
   expect(client.err()).toContain('tether: the connection was lost')
-  expect(client.err()).toContain(`./api-client.ts show ${server.job.id}`)
+  expect(client.err()).toContain(`show ${server.job.id}`)
 })
 
 test('no server is exit code 69', async () => {

@@ -66,6 +66,33 @@ describe('the server as a process', () => {
     expect(performance.now() - secondMs).toBeLessThan(2000)
   })
 
+  test('goes on where a task leaves errors that nobody catches, and its jobs can still be cancelled', async () => {
+    const folder = await temporaryFolder()
+    const listens = "ctx.signal.addEventListener('abort', () => { throw new Error('listener') }); await ctx.sleep(1e6)"
+    const bodies = {
+      listens,
+      rejects: "Promise.reject(new Error('stray')); await ctx.sleep(20)",
+      times: "setTimeout(() => { throw new Error('timer') }, 1); await ctx.sleep(20)",
+      forgets: "ctx.run('ticks', { count: 1, intervalMs: 1000000 })",
+    }
+    const modules = Object.entries(bodies).map(
+      ([name, body]) => `export const ${name} = { name: '${name}', input: {}, async run(ctx) { ${body} } }\n`,
+    )
+    await writeFile(join(folder, 'stray.mjs'), modules.join(''))
+    const server = spawnServer({ TASKS_DIR: folder, DATA_DIR: await temporaryFolder() })
+    const url = await server.url()
+    for (const task of ['rejects', 'times', 'forgets']) {
+      const id = await startJob(url, { task, input: {} })
+      await eventually(`${task} has ended`, async () => (await statusOf(url, id)) === 'succeeded')
+    }
+    const id = await startJob(url, { task: 'listens', input: {} })
+    await eventually('it runs', async () => (await statusOf(url, id)) === 'running')
+    await fetch(`${url}/jobs/${id}/cancel`, { method: 'POST' })
+    await eventually('it is cancelled', async () => (await statusOf(url, id)) === 'cancelled')
+    server.child.kill('SIGTERM')
+    expect((await server.exited).code).toBe(0)
+  })
+
   test('gives up the drain at a later signal, and its jobs end with their events all the same', async () => {
     const server = spawnServer({ DRAIN_MS: '60000', DATA_DIR: await temporaryFolder() })
     const url = await server.url()

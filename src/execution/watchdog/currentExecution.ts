@@ -21,6 +21,11 @@ export function runAs<T>(execution: CurrentExecution, work: () => T): T {
   return current.run(execution, work)
 }
 
+/** Whose code runs, or has just thrown where nobody caught it; undefined where it is nobody's. */
+export function currentExecution(): CurrentExecution | undefined {
+  return current.getStore()
+}
+
 /** Makes `CURRENT_EXECUTION` have a value. An evaluation sees only what is global. */
 export function exposeCurrentExecution(): void {
   const value = (): string | undefined => JSON.stringify(current.getStore())

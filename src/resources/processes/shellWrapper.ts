@@ -1,7 +1,7 @@
 /**
  * A program that is started through `sh` must get the environment it was given, but a shell does not hand on all of it: dash
  * drops names that are no identifiers, and shells write into some by themselves (PWD, SHLVL, PPID, …) or obey them (IFS,
- * OPTIND, SHELLOPTS). Those travel under names of ours and are put back by `env`. Their values can be seen in the process
+ * OPTIND, SHELLOPTS); and the loader obeys some (LD_PRELOAD) in the wrapper as well as in the program. Those travel under names of ours and are put back by `env`. Their values can be seen in the process
  * list for the moment that `env` takes, so nothing else goes that way.
  */
 export interface WrappedEnvironment {
@@ -13,7 +13,7 @@ export interface WrappedEnvironment {
 const PLAIN_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 
 const TOUCHED_BY_SHELLS =
-  /^(?:_|PWD|OLDPWD|SHLVL|IFS|PPID|LINENO|OPTIND|OPTARG|OPTERR|PS[0-4]|E?UID|GROUPS|DIRSTACK|RANDOM|SRANDOM|SECONDS|EPOCH.*|HOSTNAME|HOSTTYPE|MACHTYPE|OSTYPE|PIPESTATUS|FUNC.*|COMP_.*|SHELLOPTS|BASH.*|POSIXLY_CORRECT|TETHER_ENV_.*)$/
+  /^(?:_|PWD|OLDPWD|SHLVL|IFS|PPID|LINENO|OPTIND|OPTARG|OPTERR|PS[0-4]|E?UID|GROUPS|DIRSTACK|RANDOM|SRANDOM|SECONDS|EPOCH.*|HOSTNAME|HOSTTYPE|MACHTYPE|OSTYPE|PIPESTATUS|FUNC.*|COMP_.*|SHELLOPTS|BASH.*|POSIXLY_CORRECT|TETHER_ENV_.*|LD_.*|GLIBC_TUNABLES)$/
 
 export function wrapEnvironment(env: Readonly<Record<string, string>>, envProgram: string): WrappedEnvironment {
   const plain: Record<string, string> = {}
