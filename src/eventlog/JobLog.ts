@@ -92,7 +92,7 @@ export class JobLog implements ChangeSource {
 
   /** Tells whoever follows that the rest will not come from this process. */
   lose(error: Error): void {
-    for (const listener of [...this.#listeners]) listener.onLost(error)
+    for (const listener of this.#listeners) listener.onLost(error)
   }
 
   /**

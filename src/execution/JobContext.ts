@@ -84,7 +84,7 @@ export class JobContext implements TaskContext {
       type: 'progress',
       current,
       ...(total === undefined ? {} : { total }),
-      ...(message === undefined ? {} : { message: String(message) }),
+      ...(message === undefined ? {} : { message }),
     })
   }
 
