@@ -1,6 +1,6 @@
 import type { ContainmentLevel } from '../src/job/receipt.ts'
 import { Program } from './Program.ts'
-import type { StopperCalls, StopTimes } from './programs/stopper.ts'
+import type { StopperCalls, StopTimes, Work } from './programs/stopper.ts'
 import { figure, quantile, spread } from './quantile.ts'
 import { formatTable } from './table.ts'
 
@@ -12,15 +12,23 @@ const GRACES = [
   { name: 'killed at once', env: { KILL_GRACE_MS: '0' } },
 ]
 
+const CANCELS = 40
+
+const ONE = commandOf('echo up; exec sleep 600')
+
 const TREES = [
-  { name: '1 process', command: 'echo up; exec sleep 600' },
+  { name: '1 process', work: ONE, jobsBeside: 0, times: CANCELS },
   {
     name: '13 processes',
-    command: 'for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 600 & done; echo up; wait',
+    work: commandOf('for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 600 & done; echo up; wait'),
+    jobsBeside: 0,
+    times: CANCELS,
   },
+  { name: 'isolated, spins, settleMs 500', work: { task: 'spin', input: {}, settleMs: 500 }, jobsBeside: 0, times: 10 },
+  // The last: the jobs beside it stay.
+  { name: '1 process, beside 500 jobs', work: ONE, jobsBeside: 500, times: CANCELS },
 ]
 
-const CANCELS = 40
 const STARTS = 40
 /** The first ones find code that was never run before. */
 const WARM_UP = 5
@@ -35,14 +43,15 @@ export async function stop(): Promise<void> {
   for (const level of LEVELS) {
     for (const { name, env } of GRACES) {
       await using stopper = Program.start<StopperCalls>('stopper')
-      const objection = await stopper.call('open', { CONTAINMENT: level, ...env })
+      const objection = await stopper.call('open', { CONTAINMENT: level, CONCURRENCY: '1000', ...env })
       if (objection !== undefined) {
         console.log(`${level}: ${objection}`)
         break
       }
       for (const tree of TREES) {
-        await stopper.call('cancel', { command: tree.command, times: WARM_UP })
-        const times = await stopper.call('cancel', { command: tree.command, times: CANCELS })
+        await stopper.call('fill', tree.jobsBeside)
+        await stopper.call('cancel', { work: tree.work, times: WARM_UP })
+        const times = await stopper.call('cancel', { work: tree.work, times: tree.times })
         cancels.push([level, name, tree.name, ...cellsOf(times)])
       }
       if (name === GRACES[0]?.name) starts.push(...(await startRows(stopper, level)))
@@ -54,6 +63,10 @@ export async function stop(): Promise<void> {
   )
   console.log('From the request to the terminal event: what was started is looked for and gone.\n')
   console.log(formatTable(['level', 'start to the first byte', ...spreadHead], starts))
+}
+
+function commandOf(command: string): Work {
+  return { task: 'command', input: { command }, settleMs: 2000 }
 }
 
 function cellsOf(times: readonly StopTimes[]): readonly string[] {

@@ -6,11 +6,13 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { readConfig } from '../../src/config.ts'
 import { parseJobId } from '../../src/job/id.ts'
+import type { Json } from '../../src/job/json.ts'
 import { DEFAULT_TENANT } from '../../src/job/key.ts'
 import type { ContainmentLevel } from '../../src/job/receipt.ts'
 import { probeContainment } from '../../src/resources/processes/probeContainment.ts'
 import { openTether, type Tether } from '../../src/tether.ts'
 import { answerCalls } from '../Program.ts'
+import { spin } from './spin.ts'
 
 /** One cancel of a running `command`, in milliseconds. */
 export interface StopTimes {
@@ -45,11 +47,18 @@ function eventOf(server: Tether, id: string, wanted: (type: string) => boolean):
   })
 }
 
-async function runCommand(server: Tether, command: string): Promise<string> {
+/** What is started: its `settleMs` is when a task that spins is killed, a little before. */
+export interface Work {
+  readonly task: string
+  readonly input: Json
+  readonly settleMs: number
+}
+
+async function runJob(server: Tether, { task, input, settleMs }: Work): Promise<string> {
   started += 1
   const id = parseJobId(`bench-${process.pid}-${started}`)
   await server.jobs.start({
-    spec: { task: 'command', input: { command }, jobId: id, policy: { onDisconnect: 'continue' }, metadata: {} },
+    spec: { task, input, jobId: id, policy: { onDisconnect: 'continue', settleMs }, metadata: {} },
     fingerprint: id,
     caller,
   })
@@ -96,18 +105,24 @@ const calls = {
         logger: pino({ level: 'error' }),
         serverEnv: process.env,
         cwd: folder,
+        tasks: [spin],
       })
       return undefined
     } catch (error) {
       return error instanceof Error ? error.message : String(error)
     }
   },
+  /** Starts jobs that sleep, to see whether ending another one takes longer beside them. */
+  async fill(jobs: number): Promise<void> {
+    const work = { task: 'ticks', input: { count: 1, intervalMs: 100_000_000 }, settleMs: 2000 }
+    for (let n = 0; n < jobs; n += 1) await runJob(opened(), work)
+  },
   /** Starts a tree, waits until it says that it is up, and cancels it; as often as asked, one after the other. */
-  async cancel({ command, times }: { readonly command: string; readonly times: number }): Promise<StopTimes[]> {
+  async cancel({ work, times }: { readonly work: Work; readonly times: number }): Promise<StopTimes[]> {
     const server = opened()
     const all: StopTimes[] = []
     for (let n = 0; n < times; n += 1) {
-      const id = await runCommand(server, command)
+      const id = await runJob(server, work)
       await firstOutput(server, id)
       const ended = eventOf(server, id, (type) => type === 'job.cancelled')
       const askedMs = performance.now()
@@ -161,7 +176,7 @@ const calls = {
         }),
       )
       const beganMs = performance.now()
-      const id = await runCommand(server, script)
+      const id = await runJob(server, { task: 'command', input: { command: script }, settleMs: 2000 })
       await firstOutput(server, id)
       job.push(performance.now() - beganMs)
       const ended = eventOf(server, id, (type) => type === 'job.cancelled')
