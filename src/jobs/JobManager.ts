@@ -26,6 +26,7 @@ import { JobRunner } from './JobRunner.ts'
 import type { Caller, JobSpec } from './JobSpec.ts'
 import { type PolicyDefaults, policyInForce, timeoutInForce } from './policyInForce.ts'
 import { type WorkspaceFile, type Workspaces } from './Workspaces.ts'
+import { abortable, waitAtMost } from './waiting.ts'
 
 export interface StartRequest {
   readonly spec: JobSpec
@@ -271,8 +272,8 @@ export class JobManager {
   }
 
   /**
-   * Cancels or stops a job, wherever it has got to. Settles when the request is recorded, or the store has not taken it for 1 s, or when the job has ended, `waitMs`
-   * have passed or `signal` has fired. @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_TOMBSTONES_FULL`
+   * Cancels or stops a job, wherever it has got to. Settles when the request is recorded, or the store has not taken it for 1 s;
+   * where there is a `waitMs`, when the job has ended, that has passed or `signal` has fired. @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_TOMBSTONES_FULL`
    */
   async end(ref: JobRef, request: EndRequest): Promise<EndAnswer> {
     const asked = this.#newRequest(request.kind, causeOf(request.kind), request.reason, request.caller.subject)
@@ -857,37 +858,4 @@ function restartFailure(
   }
   if (hasTask) return undefined
   return { code: 'TETHER_TASK_GONE', message: `the server has no task ${record.task} any more`, retryable: false }
-}
-
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise
-  signal.throwIfAborted()
-  const aborted = Promise.withResolvers<never>()
-  const onAbort = (): void => aborted.reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
-
-/** Settles when `promise` does (`true`), `atMostMs` have passed or `signal` fires, whichever comes first. */
-async function waitAtMost(
-  promise: Promise<unknown>,
-  atMostMs: number,
-  clock: Clock,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const over = Promise.withResolvers<false>()
-  const cancelTimer = clock.schedule(atMostMs, () => over.resolve(false))
-  const onAbort = (): void => over.resolve(false)
-  signal?.addEventListener('abort', onAbort, { once: true })
-  if (signal?.aborted === true) over.resolve(false)
-  try {
-    return await Promise.race([promise.then(() => true), over.promise])
-  } finally {
-    cancelTimer()
-    signal?.removeEventListener('abort', onAbort)
-  }
 }

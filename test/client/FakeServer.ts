@@ -7,21 +7,9 @@ import type { JobPolicy } from '../../src/job/policy.ts'
 import type { Receipt } from '../../src/job/receipt.ts'
 import type { JobStatus } from '../../src/job/status.ts'
 import type { JobView } from '../../src/job/view.ts'
+import { POLICY as RECORDED_POLICY } from '../store/records.ts'
 
-const POLICY: JobPolicy = {
-  onDisconnect: 'cancel',
-  disconnectGraceMs: 0,
-  leaseMs: 0,
-  timeoutMs: 0,
-  idleTimeoutMs: 0,
-  queueTimeoutMs: 0,
-  settleMs: 2000,
-  stopDeadlineMs: 120_000,
-  priority: 0,
-  concurrencyKey: '',
-  concurrencyLimit: 0,
-  onRestart: 'run',
-}
+const POLICY: JobPolicy = { ...RECORDED_POLICY, onRestart: 'run' }
 const POLICY_FIELDS = Object.keys(POLICY)
 const BODY_FIELDS = new Set(['task', 'input', 'jobId', 'group', 'metadata', ...POLICY_FIELDS])
 const AT = '2026-01-02T03:04:05.678Z'

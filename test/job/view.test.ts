@@ -1,27 +1,12 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { mintJobId, parseGroupId } from '../../src/job/id.ts'
-import type { JobPolicy } from '../../src/job/policy.ts'
 import type { JobRecord } from '../../src/job/record.ts'
 import type { JobState } from '../../src/job/state.ts'
 import { isTerminal, type JobStatus } from '../../src/job/status.ts'
 import { rowOf, viewOf } from '../../src/job/view.ts'
+import { POLICY } from '../store/records.ts'
 import { commands, endOf } from './arbitraries.ts'
-
-const POLICY: JobPolicy = {
-  onDisconnect: 'cancel',
-  disconnectGraceMs: 0,
-  leaseMs: 0,
-  timeoutMs: 0,
-  idleTimeoutMs: 0,
-  queueTimeoutMs: 0,
-  settleMs: 2000,
-  stopDeadlineMs: 120_000,
-  priority: 0,
-  concurrencyKey: '',
-  concurrencyLimit: 0,
-  onRestart: 'interrupt',
-}
 
 const ALWAYS = ['id', 'task', 'status', 'terminal', 'createdAt', 'policy', 'attempt', 'lastSeq', 'metadata', 'input']
 const RAN = ['startedAt', 'replica']
