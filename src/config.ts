@@ -27,6 +27,10 @@ export interface Config {
   readonly maxBufferedBytes: number
   /** A stream of which the kernel took nothing for this long, with bytes waiting, is destroyed. */
   readonly stallMs: number
+  /** How long one job's log may become before its oldest output goes. */
+  readonly maxLogBytes: number
+  /** How long a finished job is kept; 0: until it is deleted. */
+  readonly retainJobsMs: number
   /** How long a request to end a job that is not known yet is remembered. */
   readonly tombstoneMs: number
   readonly maxTombstones: number
@@ -110,6 +114,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     durability: setting('DURABILITY', oneOf(DURABILITIES), 'process'),
     concurrency,
     maxQueued: setting('MAX_QUEUED', wholeNumber(0, 10_000_000), 10_000),
+    maxLogBytes: setting('MAX_LOG_BYTES', wholeNumber(1024, 1024 * 1024 * MIB), 256 * MIB),
+    retainJobsMs: setting('RETAIN_JOBS_HOURS', HOURS, 168 * HOUR_MS),
     tombstoneMs: setting('TOMBSTONE_MS', wholeNumber(0, MAX_DELAY_MS), 60_000),
     maxTombstones: setting('MAX_TOMBSTONES', wholeNumber(0, 10_000_000), 10_000),
     maxRunMs: setting('MAX_RUN_MS', wholeNumber(1, MAX_DELAY_MS), HOUR_MS),
@@ -155,6 +161,15 @@ const FOLDER: Form<string> = { allowed: 'the path of a folder', parse: (text) =>
 const REPLICA_ID: Form<string> = {
   allowed: '1 to 64 characters of A-Z a-z 0-9 . _ -',
   parse: (text) => (/^[A-Za-z0-9._-]{1,64}$/.test(text) ? text : undefined),
+}
+
+/** As milliseconds. Fractions, because a server that is tried out does not wait for an hour. */
+const HOURS: Form<number> = {
+  allowed: 'a number of hours from 0 to 876000, such as 168 or 0.5',
+  parse: (text) => {
+    const hours = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN
+    return hours <= 876_000 ? Math.round(hours * HOUR_MS) : undefined
+  },
 }
 
 function wholeNumber(min: number, max: number): Form<number> {

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { PendingCancellations } from './cancellation/PendingCancellations.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { EventLog } from './eventlog/EventLog.ts'
+import { LogPages } from './eventlog/LogPages.ts'
 import { commandEnvironment } from './execution/commandEnvironment.ts'
 import { WarmSpare } from './execution/isolation/WarmSpare.ts'
 import { SpawnGate } from './execution/SpawnGate.ts'
@@ -22,7 +23,7 @@ import { Guardian } from './resources/processes/Guardian.ts'
 import { probeContainment } from './resources/processes/probeContainment.ts'
 import { sweepLeftovers } from './resources/processes/sweepLeftovers.ts'
 import { FastifyServer } from './server/FastifyServer.ts'
-import { lockDirectory } from './store/DirectoryLock.ts'
+import { type DirectoryLock, lockDirectory, makeFolder } from './store/DirectoryLock.ts'
 import type { JobStore } from './store/JobStore.ts'
 import { openSqliteJobStore } from './store/sqlite/SqliteJobStore.ts'
 import { command } from './tasks/command.ts'
@@ -41,9 +42,14 @@ export interface TetherOptions {
   readonly tasks?: readonly TaskDefinition[]
   /** Stands between the server and its store: for tests that hold a commit back or make one fail. */
   readonly wrapStore?: (store: JobStore) => JobStore
+  /** How long the store may fail before running jobs are ended for it (ms). Default 5000. */
+  readonly storePatienceMs?: number
   /** Tells of code that blocks the event loop; `reportFd` is the file descriptor that the logger writes to. Default: none does. */
   readonly watchdog?: { readonly reportFd: number }
 }
+
+/** Long enough for a backup or an operator's tool to let go of the file, and far shorter than what an agent burns in an outage. */
+const STORE_PATIENCE_MS = 5000
 
 /** A server that listens. */
 export interface Tether {
@@ -85,10 +91,11 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   // The folder is ours alone now: what is in there was left by a process that died.
   rmSync(tmpRoot, { recursive: true, force: true })
   const workspaceRoot = join(config.dataDir, 'workspaces')
-  mkdirSync(workspaceRoot, { recursive: true, mode: 0o700 })
+  makeFolder(workspaceRoot)
   const sqlite = await openSqliteJobStore({
     path: join(config.dataDir, 'tether.db'),
     durability: config.durability,
+    maxLogBytes: config.maxLogBytes,
     clock,
     onBackgroundError: (err) => logger.error({ err }, 'the store failed in the background'),
   })
@@ -104,11 +111,12 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   const eventLog = new EventLog({
     store,
     clock,
-    onStoreHealth: (err) => {
-      if (err === undefined) logger.info('the store takes writes again')
-      else logger.error({ err }, 'the store did not take a commit; it is tried again')
-    },
+    patienceMs: options.storePatienceMs ?? STORE_PATIENCE_MS,
     onRefused: (change, why) => logger.error({ change: change.kind, why }, 'the store refused a change'),
+  })
+  eventLog.onHealth((health) => {
+    if (health.kind === 'ok') logger.info('the store takes writes again')
+    else logger.error({ err: health.error }, 'the store did not take a commit; it is tried again')
   })
   const processes = { containment, commandEnv: commandEnvironment(options.serverEnv), defaultCwd: options.cwd }
   const compileCache = options.serverEnv.NODE_COMPILE_CACHE ?? join(config.dataDir, 'compile-cache')
@@ -126,12 +134,13 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     : new TaskExecutionOrchestrator(execution)
   const queue = new PQueueJobQueue(config.concurrency)
   // A server that cannot listen, because its port is taken, must not have started the jobs that wait for the next start.
-  queue.pause()
+  queue.pause('not_listening')
   const jobs = new JobManager({
     clock,
     logger,
     store,
     eventLog,
+    pages: new LogPages({ store, clock }),
     queue,
     pending,
     orchestrator,
@@ -143,14 +152,15 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     maxQueued: config.maxQueued,
     maxAbandoned: config.maxAbandoned,
     killGraceMs: config.killGraceMs,
+    retainJobsMs: config.retainJobsMs,
     policyDefaults: { settleMs: config.settleMs, maxRunMs: config.maxRunMs },
   })
   const recovered = await jobs.recover()
   if (recovered.interrupted + recovered.queued > 0) logger.info(recovered, 'took up the jobs of an earlier process')
   const server = new FastifyServer({ config, jobs, logger, clock })
   const { url } = await server.listen()
-  lock.announce(url)
-  queue.resume()
+  announce(lock, url, logger)
+  queue.resume('not_listening')
   if (tasks.list().some((task) => task.isolatedModule !== undefined)) spare.prepare()
   const parts = opened.move()
   let stopped: Promise<void> | undefined
@@ -167,6 +177,15 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     pending,
     spare,
     stop: (hurry) => (stopped ??= stop(hurry)),
+  }
+}
+
+/** The address is for whoever finds the folder taken; a disk that is full must not end a server that listens. */
+function announce(lock: DirectoryLock, url: string, logger: Logger): void {
+  try {
+    lock.announce(url)
+  } catch (err) {
+    logger.warn({ err }, 'the address could not be noted in DATA_DIR')
   }
 }
 

@@ -13,8 +13,9 @@ import type { Json } from '../src/job/json.ts'
 import { DEFAULT_TENANT, type JobRef } from '../src/job/key.ts'
 import type { JobView } from '../src/job/view.ts'
 import type { Holder } from '../src/jobs/Holder.ts'
-import type { EndAnswer, EndRequest, StartRequest } from '../src/jobs/JobManager.ts'
+import type { EndAnswer, EndRequest } from '../src/jobs/JobEnder.ts'
 import type { JobSpec } from '../src/jobs/JobSpec.ts'
+import type { StartRequest } from '../src/jobs/JobStarter.ts'
 import type { ChangeResult, JobStore, StoreChange } from '../src/store/JobStore.ts'
 import { openTether, type Tether } from '../src/tether.ts'
 
@@ -28,6 +29,7 @@ export interface WorldOptions {
   readonly wrapStore?: (store: JobStore) => JobStore
   /** Kept when the world ends; default: a new folder that goes with it. */
   readonly dataDir?: string
+  readonly storePatienceMs?: number
 }
 
 /** A whole server on a port of its own, with real sockets, processes and files, which ends with the test. */
@@ -47,6 +49,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<Tether> {
     cwd: dataDir,
     tasks: options.tasks ?? [],
     ...(options.clock === undefined ? {} : { clock: options.clock }),
+    ...(options.storePatienceMs === undefined ? {} : { storePatienceMs: options.storePatienceMs }),
     ...(options.wrapStore === undefined ? {} : { wrapStore: options.wrapStore }),
   })
   onTestFinished(() => tether.stop())
@@ -101,11 +104,14 @@ export function end(
 export async function eventsOf(tether: Tether, ref: JobRef): Promise<JobEvent[]> {
   const text = Promise.withResolvers<string>()
   let frames = ''
+  const write = (chunk: string | Buffer): boolean => {
+    frames += chunk.toString()
+    return true
+  }
   const sink: FrameSink = {
-    write(chunk) {
-      frames += chunk.toString()
-      return true
-    },
+    write,
+    writePage: write,
+    pageBytes: 64 * 1024,
     end: () => text.resolve(frames),
     fail: (error) => text.reject(error),
   }
@@ -129,12 +135,13 @@ export function typesOf(events: readonly JobEvent[]): string[] {
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
+  deadlineMs = 10_000,
 ): Promise<T> {
-  const deadline = performance.now() + 10_000
+  const deadline = performance.now() + deadlineMs
   for (;;) {
     const found = await look()
     if (found !== undefined && found !== false) return found
-    if (performance.now() > deadline) throw new Error(`${what}: still not so after 10 s`)
+    if (performance.now() > deadline) throw new Error(`${what}: still not so after ${deadlineMs} ms`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
 }
@@ -183,6 +190,7 @@ export class HeldStore implements JobStore {
     this.#store.findByIdempotencyKey(tenant, key)
   list: JobStore['list'] = (filter) => this.#store.list(filter)
   listActive: JobStore['listActive'] = () => this.#store.listActive()
+  listEndedBefore: JobStore['listEndedBefore'] = (time, limit) => this.#store.listEndedBefore(time, limit)
   readEvents: JobStore['readEvents'] = (ref, after, maxBytes) => this.#store.readEvents(ref, after, maxBytes)
   check: JobStore['check'] = () => this.#store.check()
   close: JobStore['close'] = () => this.#store.close()

@@ -68,11 +68,14 @@ async function runJob(server: Tether, { task, input, settleMs }: Work): Promise<
 /** Settles when the job has sent its first output. */
 async function firstOutput(server: Tether, id: string): Promise<void> {
   const seen = Promise.withResolvers<void>()
+  const write = (frames: string | Buffer): boolean => {
+    if (frames.includes('event: output')) seen.resolve()
+    return true
+  }
   const sink = {
-    write(frames: string | Buffer) {
-      if (frames.includes('event: output')) seen.resolve()
-      return true
-    },
+    write,
+    writePage: write,
+    pageBytes: 64 * 1024,
     end: () => seen.reject(new Error(`job ${id} ended before it said anything`)),
     fail: seen.reject,
   }

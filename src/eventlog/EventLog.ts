@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts'
-import type { JobStore, StoreChange } from '../store/JobStore.ts'
+import { type JobKey, type JobRef, keyOf } from '../job/key.ts'
+import type { ChangeResult, JobStore, StoreChange } from '../store/JobStore.ts'
 
 /** A change that waits for the next commit, and what is to be done once it is in the store, or refused by it. */
 export interface QueuedChange {
@@ -14,11 +15,20 @@ export interface ChangeSource {
   takeOutputs(): QueuedChange | undefined
 }
 
+/** How the store takes what is written. */
+export type StoreHealth =
+  | { readonly kind: 'ok' }
+  /**
+   * The last commit failed and is being tried again. `isGivenUp`: it has failed for so long that whoever waits for a change that
+   * could be withdrawn was told so; what cannot be is still tried.
+   */
+  | { readonly kind: 'failing'; readonly error: Error; readonly isGivenUp: boolean }
+
 export interface EventLogOptions {
   readonly store: JobStore
   readonly clock: Clock
-  /** Told when a commit failed (it will be tried again) and when one went through after that. */
-  readonly onStoreHealth: (error: Error | undefined) => void
+  /** How long a commit may fail before what waits for it is given up, as far as that is possible. */
+  readonly patienceMs: number
   /** Told of a change that the store refused: with one process owning the file that is a defect. */
   readonly onRefused: (change: StoreChange, why: string) => void
 }
@@ -34,19 +44,21 @@ const MAX_RETRY_MS = 2000
  * often as commits take longer: writing never takes more than about half of the loop. A status change goes in this turn.
  *
  * One commit is under way at a time, so changes take effect in the order in which they were queued. A commit that fails is
- * tried again, with everything in it, until it goes through: what was decided in memory is written later, in order.
+ * tried again, with everything in it, until it goes through: what was decided in memory is written later, in order. Only what a
+ * client waits for and nothing has come of yet is withdrawn when the patience is over: a start, a change of policy, a deletion.
  */
 export class EventLog {
   readonly #store: JobStore
   readonly #clock: Clock
-  readonly #onStoreHealth: EventLogOptions['onStoreHealth']
+  readonly #patienceMs: number
   readonly #onRefused: EventLogOptions['onRefused']
   #queued: QueuedChange[] = []
   #sources = new Set<ChangeSource>()
   #immediate: NodeJS.Immediate | undefined
   #timer: (() => void) | undefined
   #isCommitting = false
-  #isFailing = false
+  readonly #healthListeners = new Set<(health: StoreHealth) => void>()
+  #failure: { readonly sinceMs: number; isGivenUp: boolean } | undefined
   #lastEndMs = Number.NEGATIVE_INFINITY
   #lastTookMs = 0
   #flushes: (() => void)[] = []
@@ -56,18 +68,40 @@ export class EventLog {
   constructor(options: EventLogOptions) {
     this.#store = options.store
     this.#clock = options.clock
-    this.#onStoreHealth = options.onStoreHealth
+    this.#patienceMs = options.patienceMs
     this.#onRefused = options.onRefused
   }
 
   /** Whether the last commit failed and has not gone through since. */
   get isFailing(): boolean {
-    return this.#isFailing
+    return this.#failure !== undefined
+  }
+
+  /** Calls `listener` after each commit that failed, and after the one that then goes through. Returns its undo. */
+  onHealth(listener: (health: StoreHealth) => void): () => void {
+    this.#healthListeners.add(listener)
+    return () => {
+      this.#healthListeners.delete(listener)
+    }
+  }
+
+  /** Settles when the store takes a probe. Rejects with its last error where it has not for the length of the patience. */
+  async assertWritable(): Promise<void> {
+    const endMs = this.#clock.monotonicMs() + this.#patienceMs
+    for (;;) {
+      try {
+        await this.#store.check()
+        return
+      } catch (error) {
+        if (this.#clock.monotonicMs() >= endMs) throw error
+        await this.#retryWait(FIRST_RETRY_MS)
+      }
+    }
   }
 
   /** Queues a status change for the commit of this turn. Outputs that came before it must have been queued before. */
   push(queued: QueuedChange): void {
-    if (this.#isClosed) {
+    if (this.#isClosed || (this.#failure?.isGivenUp === true && isWithdrawable(queued.change))) {
       queued.settle(false)
       return
     }
@@ -139,12 +173,7 @@ export class EventLog {
     this.#queued = []
     if (group.length > 0) {
       const beganMs = this.#clock.monotonicMs()
-      const results = await this.#write(group.map((queued) => queued.change))
-      for (const [index, queued] of group.entries()) {
-        const result = results?.[index]
-        if (result !== undefined && !result.ok) this.#onRefused(queued.change, result.why)
-        queued.settle(result?.ok === true)
-      }
+      await this.#write(group)
       // After the readers' sockets were written to, which takes longer than the commit where there are many.
       process.nextTick(() => this.#noteTime(beganMs))
     }
@@ -162,24 +191,69 @@ export class EventLog {
     this.#lastTookMs = this.#lastEndMs - beganMs
   }
 
-  /** Undefined where it was closed before the store took them. */
-  async #write(changes: readonly StoreChange[]): Promise<Awaited<ReturnType<JobStore['commit']>> | undefined> {
-    for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, MAX_RETRY_MS)) {
+  /** Tries until it goes through, or the log is closed. */
+  async #write(group: readonly QueuedChange[]): Promise<void> {
+    let left = group
+    for (let delayMs = FIRST_RETRY_MS; !this.#isClosed; delayMs = Math.min(delayMs * 2, MAX_RETRY_MS)) {
+      let results: readonly ChangeResult[]
       try {
-        const results = await this.#store.commit(changes)
-        if (this.#isFailing) {
-          this.#isFailing = false
-          this.#onStoreHealth(undefined)
-        }
-        return results
+        results = await this.#commitOnce(left)
       } catch (error) {
-        if (this.#isClosed) return undefined
-        this.#isFailing = true
-        this.#onStoreHealth(error instanceof Error ? error : new Error(String(error)))
+        if (this.#isClosed) break
+        left = this.#noteFailure(error instanceof Error ? error : new Error(String(error)), left)
         await this.#retryWait(delayMs)
-        if (this.#isClosed) return undefined
+        continue
       }
+      this.#noteSuccess()
+      this.#settle(left, results)
+      return
     }
+    for (const queued of left) queued.settle(false)
+  }
+
+  #settle(group: readonly QueuedChange[], results: readonly ChangeResult[]): void {
+    for (const [index, queued] of group.entries()) {
+      const result = results[index]
+      if (result?.ok === false && !isAnswered(queued.change)) this.#onRefused(queued.change, result.why)
+      queued.settle(result?.ok === true)
+    }
+  }
+
+  /** Where everything was withdrawn, a probe tells when the store takes writes again. */
+  async #commitOnce(group: readonly QueuedChange[]): Promise<readonly ChangeResult[]> {
+    if (group.length > 0) return this.#store.commit(group.map(({ change }) => change))
+    await this.#store.check()
+    return []
+  }
+
+  #noteSuccess(): void {
+    if (this.#failure === undefined) return
+    this.#failure = undefined
+    for (const listener of this.#healthListeners) listener({ kind: 'ok' })
+  }
+
+  /** Returns what is still to be written. */
+  #noteFailure(error: Error, group: readonly QueuedChange[]): readonly QueuedChange[] {
+    const nowMs = this.#clock.monotonicMs()
+    const failure = (this.#failure ??= { sinceMs: nowMs, isGivenUp: false })
+    failure.isGivenUp ||= nowMs - failure.sinceMs >= this.#patienceMs
+    const left = failure.isGivenUp ? this.#withdraw(group) : group
+    for (const listener of this.#healthListeners) listener({ kind: 'failing', error, isGivenUp: failure.isGivenUp })
+    return left
+  }
+
+  /** Takes out of `group` and of what is queued behind it what nothing has come of yet. Returns what is left of the group. */
+  #withdraw(group: readonly QueuedChange[]): readonly QueuedChange[] {
+    const neverCreated = new Set<JobKey>()
+    const isLeft = ({ change, settle }: QueuedChange): boolean => {
+      if (change.kind === 'create') neverCreated.add(keyOf(change.record))
+      if (!isWithdrawable(change) && !neverCreated.has(keyOf(refOf(change)))) return true
+      settle(false)
+      return false
+    }
+    const left = group.filter(isLeft)
+    this.#queued = this.#queued.filter(isLeft)
+    return left
   }
 
   #retryWait(delayMs: number): Promise<void> {
@@ -191,4 +265,17 @@ export class EventLog {
       }
     })
   }
+}
+
+function isWithdrawable({ kind }: StoreChange): boolean {
+  return kind === 'create' || kind === 'policy' || kind === 'delete'
+}
+
+/** Whoever sent it is told that it was refused: the job may have ended, or been deleted, at the same time. */
+function isAnswered({ kind }: StoreChange): boolean {
+  return kind === 'policy' || kind === 'delete'
+}
+
+function refOf(change: StoreChange): JobRef {
+  return change.kind === 'create' ? change.record : change.ref
 }

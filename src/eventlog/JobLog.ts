@@ -14,10 +14,14 @@ import { PublishedBatch } from './PublishedBatch.ts'
 
 const ACCEPTED = Promise.resolve()
 
+/** The newest events stay in memory up to this (UTF-16 units, batches): who comes back after a moment needs no store. */
+const RECENT_UNITS = 16 * 1024
+const RECENT_BATCHES = 8
+
 /** Whoever follows a live log. Called synchronously, in order, with what is in the log. */
 export interface BatchListener {
   onBatch(batch: PublishedBatch): void
-  /** What follows will not be written: this process ends before the store took it. */
+  /** What follows cannot be written: the store does not take it, or this process ends before it has. */
   onLost(error: Error): void
 }
 
@@ -30,12 +34,16 @@ export class JobLog implements ChangeSource {
   readonly #log: EventLog
   readonly #clock: Clock
   readonly #listeners = new Set<BatchListener>()
+  /** The newest batches that are in the store, oldest first, without a hole. */
+  readonly #recent: EventBatch[] = []
+  #recentUnits = 0
   #pending: PendingEvents | undefined
   #roomWaiters: { promise: Promise<void>; resolve: () => void } | undefined
   #unloggedUnits = 0
   #lastSeq: number
   #publishedSeq: number
   #isFenced = false
+  #lost: Error | undefined
   #turn: Promise<void> | undefined
   #hasEnded = false
 
@@ -60,6 +68,23 @@ export class JobLog implements ChangeSource {
   /** Whether the terminal event is in the store. */
   get hasEnded(): boolean {
     return this.#hasEnded
+  }
+
+  /** Why readers are not shown what follows: it could not be written. Undefined again once it is. */
+  get lost(): Error | undefined {
+    return this.#lost
+  }
+
+  /** Whether something that was decided or emitted is not in the store yet. */
+  get isBehind(): boolean {
+    return this.#lastSeq > this.#publishedSeq || this.#pending?.isEmpty === false
+  }
+
+  /** What was published after `seq`, the first batch perhaps from before it; undefined where that is in the store alone. */
+  recentAfter(seq: number): readonly EventBatch[] | undefined {
+    const [oldest] = this.#recent
+    if (oldest === undefined || oldest.firstSeq > seq + 1) return undefined
+    return this.#recent.filter(({ lastSeq }) => lastSeq > seq)
   }
 
   /** Follows the log from the next batch on. Returns its undo. */
@@ -90,8 +115,9 @@ export class JobLog implements ChangeSource {
     return (this.#roomWaiters ??= Promise.withResolvers<void>()).promise
   }
 
-  /** Tells whoever follows that the rest will not come from this process. */
+  /** Tells whoever follows, or comes to, that the rest cannot be shown: not now, or not from this process. */
   lose(error: Error): void {
+    this.#lost = error
     for (const listener of this.#listeners) listener.onLost(error)
   }
 
@@ -150,10 +176,20 @@ export class JobLog implements ChangeSource {
 
   #publish(batch: EventBatch, isFinal: boolean): void {
     this.#publishedSeq = batch.lastSeq
+    this.#lost = undefined
+    this.#keepRecent(batch)
     if (isFinal) this.#hasEnded = true
     if (this.#listeners.size === 0) return
     const published = new PublishedBatch(this.ref.id, batch, { isFinal, readers: this.#listeners.size })
     for (const listener of this.#listeners) listener.onBatch(published)
+  }
+
+  #keepRecent(batch: EventBatch): void {
+    this.#recent.push(batch)
+    this.#recentUnits += batch.lines.length
+    while (this.#recentUnits > RECENT_UNITS || this.#recent.length > RECENT_BATCHES) {
+      this.#recentUnits -= this.#recent.shift()?.lines.length ?? 0
+    }
   }
 
   #makeRoom(): void {

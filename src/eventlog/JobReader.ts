@@ -1,21 +1,22 @@
 import type { JobRef } from '../job/key.ts'
-import type { JobStore } from '../store/JobStore.ts'
-import { framesOf } from './frames.ts'
+import { framesOf, gapFrame } from './frames.ts'
 import type { BatchListener, JobLog } from './JobLog.ts'
+import type { LogPages } from './LogPages.ts'
 import type { PublishedBatch } from './PublishedBatch.ts'
 
 /** Where a reader's frames go. */
 export interface FrameSink {
   /** Takes frames. `false` says that the reader's budget is used up: it gets nothing more until it calls `resume`. */
   write(frames: string | Buffer): boolean
+  /** Takes a page of the log. `false` until all of it has gone out: who is behind has one page in memory, not a budget full. */
+  writePage(frames: string | Buffer): boolean
+  /** How long a page may be now. */
+  readonly pageBytes: number
   /** The log is over and all of it was written. */
   end(): void
   /** The log could not be read: what was written is not the whole, so this must not look like an end. */
   fail(error: Error): void
 }
-
-/** One page of the log at a time is in memory for a reader that is behind. */
-const PAGE_BYTES = 256 * 1024
 
 /**
  * A cursor on one job's log. It subscribes first, reads what is stored up to there, then follows; `sentSeq` alone says what
@@ -24,12 +25,14 @@ const PAGE_BYTES = 256 * 1024
  */
 export class JobReader implements BatchListener {
   readonly #ref: JobRef
-  readonly #store: JobStore
+  readonly #pages: LogPages
   readonly #sink: FrameSink
   readonly #named: boolean
   /** Undefined once the job has ended before the reader came: then the store has all there is. */
   readonly #log: JobLog | undefined
   readonly #lastSeq: number
+  /** The log lost its tail: what the reader saw of it is void, and its numbers will be given again. */
+  readonly #isPastEnd: boolean
   #unsubscribe: (() => void) | undefined
   #sentSeq: number
   #isLive = false
@@ -39,21 +42,23 @@ export class JobReader implements BatchListener {
 
   constructor(options: {
     ref: JobRef
-    store: JobStore
+    pages: LogPages
     sink: FrameSink
     named: boolean
     log: JobLog | undefined
-    /** Of a job that has ended: the number of its terminal event. */
+    /** The number of the last event that is in the log now. */
     lastSeq: number
+    /** The reader has what comes up to here. */
     after: number
   }) {
     this.#ref = options.ref
-    this.#store = options.store
+    this.#pages = options.pages
     this.#sink = options.sink
     this.#named = options.named
     this.#log = options.log
     this.#lastSeq = options.lastSeq
-    this.#sentSeq = options.after
+    this.#sentSeq = Math.min(options.after, options.lastSeq)
+    this.#isPastEnd = options.after > options.lastSeq
   }
 
   /** The number of the last event that the sink was given. */
@@ -63,6 +68,10 @@ export class JobReader implements BatchListener {
 
   start(): void {
     this.#unsubscribe = this.#log?.subscribe(this)
+    if (this.#isPastEnd) {
+      const [from, to] = [this.#sentSeq, this.#sentSeq]
+      this.#sink.write(gapFrame(this.#ref.id, { from, to, reason: 'log_lost' }, this.#named))
+    }
     this.#advance()
   }
 
@@ -99,13 +108,29 @@ export class JobReader implements BatchListener {
 
   #advance(): void {
     if (this.#isLive || this.#isReading || this.#isClosed) return
-    if (this.#isCaughtUp()) {
-      if (this.#log === undefined || this.#log.hasEnded) this.#finish()
-      else this.#isLive = true
+    if (!this.#isCaughtUp() && !this.#sendRecent()) {
+      this.#isReading = true
+      void this.#catchUp()
       return
     }
-    this.#isReading = true
-    void this.#catchUp()
+    if (this.#hasRoom) this.#goLive()
+  }
+
+  /** Sends what is missing from memory. `false` where the store alone has it. */
+  #sendRecent(): boolean {
+    const batches = this.#log?.recentAfter(this.#sentSeq)
+    if (batches === undefined) return false
+    const frames = batches.map((batch) => framesOf(this.#ref.id, batch, this.#sentSeq, this.#named)).join('')
+    this.#sentSeq = batches.at(-1)?.lastSeq ?? this.#sentSeq
+    this.#hasRoom = this.#sink.write(frames)
+    return true
+  }
+
+  #goLive(): void {
+    const log = this.#log
+    if (log === undefined || log.hasEnded) this.#finish()
+    else if (log.lost !== undefined) this.#fail(log.lost)
+    else this.#isLive = true
   }
 
   async #catchUp(): Promise<void> {
@@ -130,42 +155,25 @@ export class JobReader implements BatchListener {
 
   async #readPages(): Promise<void> {
     while (this.#hasRoom && !this.#isClosed && !this.#isCaughtUp()) {
-      const page = await this.#store.readEvents(this.#ref, this.#sentSeq, PAGE_BYTES)
+      const after = this.#sentSeq
+      const page = await this.#pages.read({
+        ref: this.#ref,
+        after,
+        named: this.#named,
+        maxBytes: this.#sink.pageBytes,
+      })
       if (this.#isClosed) return
-      if (page.firstKeptSeq > this.#sentSeq + 1) this.#sendGap(page.firstKeptSeq - 1)
-      let frames = ''
-      let lastSeq = this.#sentSeq
-      for (const batch of page.batches) {
-        frames += framesOf(this.#ref.id, batch, lastSeq, this.#named)
-        lastSeq = Math.max(lastSeq, batch.lastSeq)
-      }
-      if (frames === '') {
+      if (page.lastSeq === after) {
         // It may have been deleted meanwhile. An end without the terminal event must not look like one.
-        if (this.#sentSeq < this.#writtenSeq()) {
-          throw new Error(`the log of ${this.#ref.id} has nothing after ${this.#sentSeq}, yet more was written`)
+        if (after < this.#writtenSeq()) {
+          throw new Error(`the log of ${this.#ref.id} has nothing after ${after}, yet more was written`)
         }
         this.#finish()
         return
       }
-      this.#sentSeq = lastSeq
-      this.#hasRoom = this.#sink.write(frames)
+      this.#sentSeq = page.lastSeq
+      this.#hasRoom = this.#sink.writePage(page.frames)
     }
-  }
-
-  #sendGap(to: number): void {
-    const from = this.#sentSeq + 1
-    const event = this.#named ? 'event: gap\n' : ''
-    const data = {
-      type: 'gap',
-      jobId: this.#ref.id,
-      seq: to,
-      at: new Date().toISOString(),
-      from,
-      to,
-      reason: 'retention',
-    }
-    this.#sink.write(`id: ${to}\n${event}data: ${JSON.stringify(data)}\n\n`)
-    this.#sentSeq = to
   }
 
   onLost(error: Error): void {

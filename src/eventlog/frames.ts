@@ -1,3 +1,4 @@
+import type { EventHead, GapEvent } from '../job/event.ts'
 import type { EventBatch } from '../store/JobStore.ts'
 
 /** Every line of the log begins so, which lets a frame be made from it without parsing. */
@@ -29,4 +30,14 @@ export function framesOf(jobId: string, batch: EventBatch, after: number, named:
     start = end + 1
   }
   return frames
+}
+
+/**
+ * What a reader is told that is not given the events `from` to `to`. It is made for this reader and not in the log; its id is
+ * `to`, which is where an EventSource then goes on.
+ */
+export function gapFrame(jobId: string, { from, to, reason }: Omit<GapEvent, 'type'>, named: boolean): string {
+  const at = new Date().toISOString()
+  const gap: GapEvent & EventHead = { type: 'gap', jobId, seq: to, at, from, to, reason }
+  return `id: ${to}\n${named ? 'event: gap\n' : ''}data: ${JSON.stringify(gap)}\n\n`
 }

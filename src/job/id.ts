@@ -11,10 +11,14 @@ export type GroupId = string & { readonly [brand]: 'GroupId' }
 
 const ID = /^[A-Za-z0-9_-]{8,64}$/
 
+export function isJobId(text: string): text is JobId {
+  return ID.test(text)
+}
+
 /** @throws {TetherError} `TETHER_INVALID_JOB_ID` where `text` is not 8 to 64 of `A-Z a-z 0-9 _ -`. */
 export function parseJobId(text: string): JobId {
-  if (!ID.test(text)) throw malformed('job', text)
-  return text as JobId
+  if (!isJobId(text)) throw malformed('job', text)
+  return text
 }
 
 /** @throws {TetherError} `TETHER_INVALID_JOB_ID` where `text` is not 8 to 64 of `A-Z a-z 0-9 _ -`. */

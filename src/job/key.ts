@@ -1,4 +1,4 @@
-import type { JobId } from './id.ts'
+import { isJobId, type JobId } from './id.ts'
 
 declare const brand: unique symbol
 
@@ -16,4 +16,12 @@ export interface JobRef {
 /** For the default tenant the key is the id itself; ids hold no `:`, so keys of different tenants never meet. */
 export function keyOf(ref: JobRef): JobKey {
   return (ref.tenant === DEFAULT_TENANT ? ref.id : `${ref.tenant}:${ref.id}`) as JobKey
+}
+
+/** The job whose key `text` is; undefined where it is none. */
+export function parseKey(text: string): JobRef | undefined {
+  const [tenant, id] = text.includes(':')
+    ? [text.slice(0, text.lastIndexOf(':')), text.split(':').at(-1)]
+    : [DEFAULT_TENANT, text]
+  return id !== undefined && isJobId(id) ? { tenant, id } : undefined
 }

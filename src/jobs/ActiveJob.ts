@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { JobLog } from '../eventlog/JobLog.ts'
 import type { RegisteredTask } from '../execution/TaskRegistry.ts'
 import type { StatusEvent } from '../job/event.ts'
+import type { Failure } from '../job/failure.ts'
 import { type JobKey, type JobRef, keyOf } from '../job/key.ts'
 import type { JobPolicy } from '../job/policy.ts'
 import type { JobRecord } from '../job/record.ts'
@@ -23,6 +24,8 @@ export interface ActiveJobOptions {
   readonly record: JobRecord
   readonly log: JobLog
   readonly task: RegisteredTask | undefined
+  /** Settles with whether the store took the job's record. */
+  readonly isRecorded: Promise<boolean>
   readonly onLastHolderLeft: (job: ActiveJob, cause: LeaveCause) => void
   /** A change of status is in the log now. */
   readonly onWritten: (job: ActiveJob, event: StatusEvent, seq: number) => void
@@ -38,6 +41,7 @@ export class ActiveJob {
   readonly ref: JobRef
   readonly log: JobLog
   readonly task: RegisteredTask | undefined
+  readonly isRecorded: Promise<boolean>
   readonly holders: JobHolders
   readonly timers: JobTimers
   /** Children that are alive, and how far from the top this job is. Written by `JobManager` alone. */
@@ -46,6 +50,7 @@ export class ActiveJob {
   #decided: JobState
   #record: JobRecord
   readonly #onWritten: ActiveJobOptions['onWritten']
+  #storeFailure: Failure | undefined
   #ended: PromiseWithResolvers<JobRecord> | undefined
   #hasEnded = false
 
@@ -55,6 +60,7 @@ export class ActiveJob {
     this.key = keyOf(this.ref)
     this.log = log
     this.task = options.task
+    this.isRecorded = options.isRecorded
     this.holders = new JobHolders(clock, (cause) => options.onLastHolderLeft(this, cause))
     this.timers = new JobTimers(clock)
     this.#record = record
@@ -89,6 +95,38 @@ export class ActiveJob {
   get ended(): Promise<JobRecord> {
     if (this.#hasEnded) return Promise.resolve(this.record)
     return (this.#ended ??= Promise.withResolvers<JobRecord>()).promise
+  }
+
+  /** As `ended`. Rejects with the reason where what follows in the log cannot be written: then nobody knows when it ends. */
+  async untilEnded(): Promise<JobRecord> {
+    if (this.log.lost !== undefined) throw this.log.lost
+    const lost = Promise.withResolvers<never>()
+    const unsubscribe = this.log.subscribe({ onBatch: () => undefined, onLost: lost.reject })
+    try {
+      return await Promise.race([this.ended, lost.promise])
+    } finally {
+      unsubscribe()
+    }
+  }
+
+  /** What the job fails with, because its log could not be written, as soon as its function has settled. */
+  get storeFailure(): Failure | undefined {
+    return this.#storeFailure
+  }
+
+  /** Its log cannot be written: output is refused, and the job ends `failed`. `false` where an end was decided before. */
+  failForStore(failure: Failure): boolean {
+    if (this.#storeFailure !== undefined || this.isDecided || this.#decided.status === 'cancelling') return false
+    this.#storeFailure = failure
+    this.log.fence()
+    return true
+  }
+
+  /** It was never recorded: nothing of it goes on. */
+  discard(): void {
+    this.log.fence()
+    this.timers.close()
+    this.holders.close()
   }
 
   /** Decides `command` and hands the change to the store; output is fenced from a cancel or an end on. */

@@ -16,6 +16,7 @@ export class JobHolders {
   readonly #held = new Map<string, Held>()
   #cancelGrace: (() => void) | undefined
   #graceCause: LeaveCause = 'client_disconnected'
+  #onExpectedCame: (() => void) | undefined
 
   constructor(clock: Clock, onLastLeft: (cause: LeaveCause) => void) {
     this.#clock = clock
@@ -30,6 +31,7 @@ export class JobHolders {
   join(holder: Holder, terms: { readonly graceMs: () => number; readonly leaseMs: number }): void {
     if (holder.isReleased) return
     this.#stopGrace()
+    this.#endExpecting()
     const leave = (cause: LeaveCause | undefined): void => this.#leave(holder.id, cause, terms.graceMs())
     this.#held.set(holder.id, { holder, cancelLease: this.#startLease(holder, terms.leaseMs) })
     holder.bind(leave)
@@ -45,16 +47,23 @@ export class JobHolders {
     return true
   }
 
-  /** Waits for a holder as if the last one had just left: what a job needs that was taken up after a restart. */
-  expect(withinMs: number): void {
-    if (this.#held.size === 0) this.#startGrace('client_disconnected', withinMs)
+  /**
+   * Waits for a holder as if the last one had just left: what a job needs that was taken up after a restart. `onCame` is called
+   * when one comes, or is needed no more.
+   */
+  expect(withinMs: number, onCame: () => void): void {
+    this.#onExpectedCame = onCame
+    this.#startGrace('client_disconnected', withinMs)
   }
 
   /** The policy has changed: a grace that is running begins anew with `graceMs`, or is given up where that is undefined. */
   changeGrace(graceMs: number | undefined): void {
     if (this.#cancelGrace === undefined) return
     this.#stopGrace()
-    if (graceMs === undefined) return
+    if (graceMs === undefined) {
+      this.#endExpecting()
+      return
+    }
     if (graceMs > 0) this.#startGrace(this.#graceCause, graceMs)
     else this.#onLastLeft(this.#graceCause)
   }
@@ -62,6 +71,7 @@ export class JobHolders {
   /** The job has ended: nobody holds it any more, and nothing waits. */
   close(): void {
     this.#stopGrace()
+    this.#onExpectedCame = undefined
     for (const { holder, cancelLease } of this.#held.values()) {
       cancelLease?.()
       holder.release()
@@ -78,6 +88,12 @@ export class JobHolders {
     if (this.#held.size > 0 || cause === undefined) return
     if (graceMs > 0) this.#startGrace(cause, graceMs)
     else this.#onLastLeft(cause)
+  }
+
+  #endExpecting(): void {
+    const onCame = this.#onExpectedCame
+    this.#onExpectedCame = undefined
+    onCame?.()
   }
 
   #startLease(holder: Holder, leaseMs: number): (() => void) | undefined {

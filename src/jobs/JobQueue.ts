@@ -18,6 +18,9 @@ export interface QueueEntry {
   readonly run: () => Promise<void>
 }
 
+/** Why no job is started: nobody can reach the server yet, nothing can be written, or the server ends. */
+export type PauseReason = 'not_listening' | 'store_failing' | 'draining'
+
 /** Hands slots to jobs. A job that may not run because of a limit does not hold up those behind it. */
 export interface JobQueue {
   add(entry: QueueEntry): void
@@ -29,8 +32,8 @@ export interface JobQueue {
   readonly running: number
   /** Whether a job that is added now would find a slot free (limits aside). */
   readonly hasFreeSlot: boolean
-  /** No further job is started; those that run go on. */
-  pause(): void
-  /** Undoes `pause`: what waits is started as slots are free. */
-  resume(): void
+  /** No further job is started while there is a reason for that; those that run go on. Twice for one reason is once. */
+  pause(reason: PauseReason): void
+  /** The reason is gone. What waits is started as slots are free, unless there is another. */
+  resume(reason: PauseReason): void
 }

@@ -122,6 +122,8 @@ export class JobRunner {
     await settled
     this.#stuck.delete(job.key)
     this.#options.logger.warn({ jobId: job.ref.id }, 'an abandoned function settled')
+    // Where the log could not be written, the job ended `failed` and has no such field.
+    if (job.decided.status !== 'abandoned') return
     const settledAt = this.#options.clock.now()
     this.#options.eventLog.push({ change: { kind: 'settled', ref: job.ref, settledAt }, settle: () => undefined })
   }
@@ -150,6 +152,7 @@ export class JobRunner {
 
 /** What the job ends as: by where it stands, then by what its function did. */
 function outcomeOf(job: ActiveJob, { end, receipt }: ExecutionReport, at: number): JobCommand {
+  if (job.storeFailure !== undefined) return { do: 'fail', at, failure: job.storeFailure }
   if (end.kind === 'abandoned') return { do: 'abandon', at, receipt }
   if (job.decided.status === 'cancelling') return { do: 'settle', at, receipt }
   switch (end.kind) {

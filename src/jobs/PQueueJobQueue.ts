@@ -1,13 +1,14 @@
 import PQueue, { type RunFunction } from 'p-queue'
 import type { JobKey } from '../job/key.ts'
 import { FairOrder, type OrderOptions } from './FairOrder.ts'
-import type { JobQueue, QueueEntry } from './JobQueue.ts'
+import type { JobQueue, PauseReason, QueueEntry } from './JobQueue.ts'
 
 /** The queue of one process: p-queue hands out the slots, `FairOrder` says to whom. */
 export class PQueueJobQueue implements JobQueue {
   readonly #order: FairOrder
   readonly #queue: PQueue<FairOrder, OrderOptions & { signal?: AbortSignal }>
   readonly #concurrency: number
+  readonly #pauses = new Set<PauseReason>()
   /** p-queue forgets a waiting job only by its signal; once the job runs it is left alone, since it would free the slot. */
   readonly #removals = new Map<JobKey, AbortController>()
 
@@ -63,11 +64,12 @@ export class PQueueJobQueue implements JobQueue {
     return this.#order.countFrom(priority)
   }
 
-  pause(): void {
+  pause(reason: PauseReason): void {
+    this.#pauses.add(reason)
     this.#queue.pause()
   }
 
-  resume(): void {
-    this.#queue.start()
+  resume(reason: PauseReason): void {
+    if (this.#pauses.delete(reason) && this.#pauses.size === 0) this.#queue.start()
   }
 }

@@ -3,7 +3,7 @@ import { readdir, realpath, rm, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import type { Readable } from 'node:stream'
 import { TetherError } from '../job/error.ts'
-import type { JobKey } from '../job/key.ts'
+import { type JobKey, type JobRef, parseKey } from '../job/key.ts'
 
 /** One file that a job left. `path` is below its workspace, with `/`; `modifiedAt` is ISO 8601. */
 export interface WorkspaceFile {
@@ -21,6 +21,11 @@ export class Workspaces {
 
   constructor(root: string) {
     this.#root = root
+  }
+
+  /** The jobs that have a folder here. What was put here by another hand is none of them. */
+  async owners(): Promise<readonly JobRef[]> {
+    return (await readdir(this.#root)).map(parseKey).filter((ref) => ref !== undefined)
   }
 
   async list(key: JobKey): Promise<readonly WorkspaceFile[]> {

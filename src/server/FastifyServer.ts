@@ -28,6 +28,7 @@ import { StreamQuota } from './StreamQuota.ts'
 import { Gate } from './security.ts'
 import { JobFeed } from './sse/JobFeed.ts'
 import { OpenResponses } from './sse/OpenResponses.ts'
+import { ReaderBudget } from './sse/ReaderBudget.ts'
 import { validatorCompiler } from './validation.ts'
 
 export interface FastifyServerOptions {
@@ -65,6 +66,7 @@ export class FastifyServer {
       jobs,
       logger,
       counters: this.counters,
+      budget: new ReaderBudget(config.maxBufferedBytes),
       quota: new StreamQuota(config.maxStreamsPerClient),
       open: new OpenResponses(clock, config),
       feed: new JobFeed(jobs, this.counters),

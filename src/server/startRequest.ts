@@ -5,8 +5,8 @@ import { parseGroupId, parseJobId } from '../job/id.ts'
 import { canonicalJson, type Json } from '../job/json.ts'
 import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
 import type { Holder } from '../jobs/Holder.ts'
-import type { StartRequest } from '../jobs/JobManager.ts'
 import type { JobSpec } from '../jobs/JobSpec.ts'
+import type { StartRequest } from '../jobs/JobStarter.ts'
 import type { StartBody } from './schemas/startJob.ts'
 
 const MAX_METADATA_BYTES = 16 * 1024

@@ -79,16 +79,17 @@ export function lockDirectory(
     return new DirectoryLock(dataDir, database, holder)
   } catch (error) {
     database.close()
-    throw error
+    throw unlockable(dataDir, join(dataDir, NOTE_FILE), error)
   }
 }
 
-function makeFolder(dataDir: string): void {
+/** Makes `DATA_DIR` or a folder in it, for its owner alone. @throws {Error} naming the setting, the folder and the reason */
+export function makeFolder(folder: string): void {
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
-    throw new Error(`DATA_DIR must be a folder that can be made and written, got ${dataDir}: ${reason}`, {
+    throw new Error(`DATA_DIR must be a folder that can be made and written, got ${folder}: ${reason}`, {
       cause: error,
     })
   }

@@ -75,13 +75,13 @@ export interface ListPlace {
   readonly id: JobId
 }
 
-/**
- * What of a job's log comes after a place, oldest first; nothing of a job that is not there. `firstKeptSeq` is greater than
- * `after + 1` where the log lost its start.
- */
-export interface EventPage {
-  readonly batches: readonly EventBatch[]
-  readonly firstKeptSeq: number
+/** What every store is opened with. */
+export interface JobStoreLimits {
+  /**
+   * How long one job's log may become, in bytes of its lines. Past it the oldest output goes; events of the job's status stay,
+   * and so does the newest batch, however long.
+   */
+  readonly maxLogBytes: number
 }
 
 /**
@@ -99,9 +99,12 @@ export interface JobStore {
   listActive(): Promise<readonly JobRecord[]>
   /**
    * The log of one job after `after`, whole batches until `maxBytes` are reached (one at least, where there is one).
-   * The first batch may begin at or before `after`: the reader skips what it has.
+   * The first batch may begin at or before `after`: the reader skips what it has. Numbers that are missing between two batches,
+   * or before the first, are output that the limit on a log's length took (`maxLogBytes`). Nothing of a job that is not there.
    */
-  readEvents(ref: JobRef, after: number, maxBytes: number): Promise<EventPage>
+  readEvents(ref: JobRef, after: number, maxBytes: number): Promise<readonly EventBatch[]>
+  /** Jobs of every tenant that ended before `time` (wall time, ms), the longest ago first. */
+  listEndedBefore(time: number, limit: number): Promise<readonly JobRef[]>
   /** Writes and reads a probe. Rejects where that fails. */
   check(): Promise<void>
   /** Commits that were called before come through. Twice is harmless. */

@@ -30,6 +30,12 @@ export class CollectingSink implements FrameSink {
     return this.#hasRoom()
   }
 
+  readonly pageBytes = 64 * 1024
+
+  writePage(frames: string | Buffer): boolean {
+    return this.write(frames)
+  }
+
   end(): void {
     this.ends += 1
     this.#over.resolve()

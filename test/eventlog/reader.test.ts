@@ -29,7 +29,7 @@ async function attach(tether: Tether, ref: JobRef, after: number, sink: Collecti
 }
 
 async function expectStored(store: JobStore, ref: JobRef, seq: number): Promise<void> {
-  const { batches } = await store.readEvents(ref, seq - 1, 1)
+  const batches = await store.readEvents(ref, seq - 1, 1)
   expect(batches.at(-1)?.lastSeq ?? 0).toBeGreaterThanOrEqual(seq)
 }
 

@@ -241,16 +241,41 @@ describe('the holders of one job, by the clock', () => {
 
   test('are waited for after a restart', () => {
     const { clock, lost, holders, join } = setUp()
-    holders.expect(100)
+    let came = 0
+    const onCame = (): void => {
+      came += 1
+    }
+    holders.expect(100, onCame)
     clock.advance(50)
+    expect(came).toBe(0)
     const holder = join()
+    expect(came).toBe(1)
     clock.advance(100)
     expect(lost).toEqual([])
+    join().leave('client_disconnected')
     holder.leave('client_disconnected')
+    expect(came).toBe(1)
     expect(lost).toHaveLength(1)
-    holders.expect(10)
+    holders.expect(10, onCame)
     clock.advance(10)
     expect(lost).toHaveLength(2)
+  })
+
+  test('are needed no more where the policy no longer asks for one, and never where the job has ended', () => {
+    for (const [isClosed, cames] of [
+      [false, 1],
+      [true, 0],
+    ] as const) {
+      const { clock, lost, holders } = setUp()
+      let came = 0
+      holders.expect(100, () => {
+        came += 1
+      })
+      if (isClosed) holders.close()
+      holders.changeGrace(undefined)
+      clock.advance(1000)
+      expect([came, lost.length, clock.timers]).toEqual([cames, 0, 0])
+    }
   })
 })
 

@@ -32,11 +32,14 @@ test('a log that is deleted under a slow reader is cut, not ended', async () => 
   await tether.jobs.outcome(ref)
   const over = Promise.withResolvers<string>()
   const first = new Gate()
+  const write = (): boolean => {
+    first.open()
+    return false
+  }
   const sink: FrameSink = {
-    write() {
-      first.open()
-      return false
-    },
+    write,
+    writePage: write,
+    pageBytes: 64 * 1024,
     end: () => over.resolve('ended'),
     fail: () => over.resolve('cut'),
   }
@@ -63,7 +66,13 @@ test('a running job whose end cannot be written at a shutdown has its stream cut
   const { ref } = await tether.jobs.start(startOf('waits', null))
   await untilRunning(tether, ref)
   const over = Promise.withResolvers<string>()
-  const sink: FrameSink = { write: () => true, end: () => over.resolve('ended'), fail: () => over.resolve('cut') }
+  const sink: FrameSink = {
+    write: () => true,
+    writePage: () => true,
+    pageBytes: 64 * 1024,
+    end: () => over.resolve('ended'),
+    fail: () => over.resolve('cut'),
+  }
   const { reader } = await tether.jobs.attach(ref, { after: 0, named: true, sink })
   reader.start()
   const never = new Gate()

@@ -98,11 +98,24 @@ describe('the queue', () => {
   test('that is paused starts nothing more', async () => {
     const { queue, entry, started, gate } = heldQueue()
     queue.add(entry('waits'))
-    queue.pause()
+    queue.pause('draining')
     gate.open()
     await eventually('the slot is free', () => queue.running === 0)
     expect(started).toEqual([])
     expect(queue.waiting).toBe(1)
+  })
+
+  test('that is paused for two reasons goes on when both are gone', async () => {
+    const { queue, entry, started, gate } = heldQueue()
+    queue.add(entry('waits'))
+    for (const reason of ['not_listening', 'store_failing', 'store_failing'] as const) queue.pause(reason)
+    gate.open()
+    await eventually('the slot is free', () => queue.running === 0)
+    queue.resume('not_listening')
+    queue.resume('not_listening')
+    expect(started).toEqual([])
+    queue.resume('store_failing')
+    expect(started).toEqual(['waits'])
   })
 
   test('forgets what is taken out: it never runs, also with the slot free, and leaves nothing behind', async () => {

@@ -1,4 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import type { JobPolicy } from '../../src/job/policy.ts'
+import type { Holder } from '../../src/jobs/Holder.ts'
+import { CollectingSink } from '../eventlog/CollectingSink.ts'
+import { JumpingClock } from '../JumpingClock.ts'
 import { end, eventsOf, eventually, openWorld, startOf, taskOf, temporaryFolder, typesOf } from '../world.ts'
 
 const waits = taskOf('waits', async (ctx) => ctx.sleep(60_000))
@@ -78,6 +82,78 @@ describe('jobs that waited when their server ended', () => {
     const after = await openWorld({ dataDir, tasks: [waits, pours] })
     for (const { ref } of started) await end(after, ref, 'cancel', { waitMs: 5000 })
   }, 10_000)
+})
+
+describe('a job whose policy is not continue, after a restart', () => {
+  async function waiting(policy: Partial<JobPolicy>) {
+    const { dataDir, started } = await leftBehind([startOf('quick', 'wanted', { policy })])
+    const [first] = started
+    if (first === undefined) throw new Error('the job must have been started')
+    const clock = new JumpingClock()
+    const after = await openWorld({ dataDir, clock, tasks: [waits, quick] })
+    const attach = async (holder?: Holder) => {
+      const sink = new CollectingSink()
+      const attachment = await after.jobs.attach(first.ref, {
+        after: 0,
+        named: true,
+        sink,
+        ...(holder === undefined ? {} : { holder }),
+      })
+      attachment.reader.start()
+      return { ...attachment, sink }
+    }
+    return { after, clock, ref: first.ref, attach }
+  }
+
+  test.each([
+    ['cancel', 0, 9_000],
+    ['stop', 0, 9_000],
+    ['cancel', 30_000, 29_000],
+  ] as const)(
+    '%s with a grace of %i is not run for nobody, and ends when nobody has come',
+    async (onDisconnect, disconnectGraceMs, stillMs) => {
+      const { after, clock, ref } = await waiting({ onDisconnect, disconnectGraceMs })
+      clock.jump(stillMs)
+      await new Promise((resolve) => setImmediate(resolve))
+      expect((await after.jobs.job(ref)).status).toBe('queued')
+      clock.jump(1_000)
+      const view = await after.jobs.outcome(ref)
+      expect(view.status).toBe(onDisconnect === 'cancel' ? 'cancelled' : 'stopped')
+      expect(view.cancellation ?? view.stop).toMatchObject({ cause: 'client_disconnected', phase: 'queued' })
+      expect(typesOf(await eventsOf(after, ref))).toEqual(['job.queued', `job.${view.status}`])
+    },
+  )
+
+  test('runs as soon as a holder comes, and an observer is none', async () => {
+    const { after, ref, attach } = await waiting({ onDisconnect: 'cancel' })
+    const observer = await attach()
+    expect(observer.holds).toBe(false)
+    expect((await after.jobs.job(ref)).status).toBe('queued')
+    const { holds, sink } = await attach(after.jobs.openHolder())
+    expect(holds).toBe(true)
+    await sink.over
+    expect(typesOf(sink.events)).toEqual(['job.queued', 'job.started', 'job.succeeded'])
+    await observer.sink.over
+  })
+
+  test('runs for the start that is sent again', async () => {
+    const { after, ref } = await waiting({ onDisconnect: 'cancel' })
+    const holder = after.jobs.openHolder()
+    const again = startOf('quick', 'wanted', { jobId: ref.id, policy: { onDisconnect: 'cancel' }, holder })
+    expect(await after.jobs.start(again)).toMatchObject({ created: false })
+    expect((await after.jobs.outcome(ref)).status).toBe('succeeded')
+  })
+
+  test('runs once its policy is continue, and ends at once where it is cancelled', async () => {
+    const first = await waiting({ onDisconnect: 'cancel' })
+    await first.after.jobs.changePolicy(first.ref, { onDisconnect: 'continue' })
+    expect((await first.after.jobs.outcome(first.ref)).status).toBe('succeeded')
+    const second = await waiting({ onDisconnect: 'cancel' })
+    await end(second.after, second.ref, 'cancel')
+    expect(await second.after.jobs.outcome(second.ref)).toMatchObject({ cancellation: { cause: 'cancel_requested' } })
+    second.clock.jump(60_000)
+    expect(second.after.jobs.activeCount).toBe(0)
+  })
 })
 
 test('a log goes on with the next number after a restart', async () => {

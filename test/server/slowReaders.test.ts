@@ -8,6 +8,7 @@ import { zeroCounters } from '../../src/server/ServerCounters.ts'
 import { StreamQuota } from '../../src/server/StreamQuota.ts'
 import { bytesTakenOf } from '../../src/server/sse/kernelProgress.ts'
 import { OpenResponses } from '../../src/server/sse/OpenResponses.ts'
+import { ReaderBudget } from '../../src/server/sse/ReaderBudget.ts'
 import { SseStream } from '../../src/server/sse/SseStream.ts'
 import { eventually, Gate, openWorld, parseFrames, taskOf } from '../world.ts'
 import { RawClient } from './RawClient.ts'
@@ -174,7 +175,7 @@ describe('the memory of one stream', () => {
     client.request({ path: '/' })
     const raw = await opened.promise
     const context = {
-      config: { maxBufferedBytes },
+      budget: new ReaderBudget(maxBufferedBytes),
       logger: pino({ level: 'silent' }),
       counters: zeroCounters(),
       open: new OpenResponses(systemClock, { heartbeatMs: 15_000, stallMs: 60_000 }),

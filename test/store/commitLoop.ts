@@ -6,7 +6,7 @@ import { append, recordNamed, remove, upTo } from './records.ts'
 // A process to be killed while it commits: `node commitLoop.ts DATABASE`. After each commit it prints the number of the event
 // that both jobs of the pair then have.
 const [, , path = ''] = process.argv
-const store = await openSqliteJobStore({ path, durability: 'process' })
+const store = await openSqliteJobStore({ path, durability: 'process', maxLogBytes: 2 ** 28 })
 const pair = [recordNamed('left'), recordNamed('right')]
 
 for (const job of pair) {

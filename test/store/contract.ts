@@ -4,10 +4,23 @@ import { parseGroupId, parseJobId } from '../../src/job/id.ts'
 import type { JobRef } from '../../src/job/key.ts'
 import type { JobRecord } from '../../src/job/record.ts'
 import { isTerminal, type JobStatus, STATUSES } from '../../src/job/status.ts'
-import type { ChangeResult, JobStore, ListFilter } from '../../src/store/JobStore.ts'
+import type { ChangeResult, EventBatch, JobStore, JobStoreLimits, ListFilter } from '../../src/store/JobStore.ts'
 import { concrete, listFilters, type Op, REFS, rounds } from './arbitraries.ts'
 import { ModelStore, shortened } from './ModelStore.ts'
-import { append, batch, create, HOUR_MS, move, POLICY, recordNamed, refTo, remove, stateOf, upTo } from './records.ts'
+import {
+  append,
+  batch,
+  create,
+  HOUR_MS,
+  move,
+  POLICY,
+  recordNamed,
+  refTo,
+  remove,
+  stateOf,
+  statusBatch,
+  upTo,
+} from './records.ts'
 
 /** A store of one test alone, which ends with the test. */
 export interface OpenedStore {
@@ -25,7 +38,7 @@ function refused(why: Extract<ChangeResult, { ok: false }>['why']): ChangeResult
 }
 
 /** What every implementation of `JobStore` must do; one that is new is done when it passes. */
-export function describeJobStore(name: string, open: () => Promise<OpenedStore>): void {
+export function describeJobStore(name: string, open: (limits?: JobStoreLimits) => Promise<OpenedStore>): void {
   async function openWith(status: JobStatus): Promise<{ store: JobStore; job: JobRecord; lastSeq: number }> {
     const { store } = await open()
     const job = recordNamed('a')
@@ -252,7 +265,7 @@ export function describeJobStore(name: string, open: () => Promise<OpenedStore>)
         expect(await store.lookup(job)).toEqual({ kind: 'spent' })
         expect(await store.findByIdempotencyKey(job.tenant, 'key')).toBeUndefined()
         expect(await store.list({ tenant: job.tenant, limit: 10 })).toEqual([])
-        expect((await store.readEvents(job, 0, 1e6)).batches).toEqual([])
+        expect(await store.readEvents(job, 0, 1e6)).toEqual([])
         expect(await store.commit([remove(job)])).toEqual([refused('missing')])
       })
 
@@ -400,18 +413,138 @@ export function describeJobStore(name: string, open: () => Promise<OpenedStore>)
         const { store, job } = await openWith('running')
         const ten = batch(3, 10)
         await store.commit([append(job, 3, 10), append(job, 13, 10), append(job, 23, 10)])
-        expect((await store.readEvents(job, 2, 1)).batches).toEqual([ten])
-        expect((await store.readEvents(job, 2, Buffer.byteLength(ten.lines))).batches).toEqual([ten])
-        expect((await store.readEvents(job, 2, Buffer.byteLength(ten.lines) + 1)).batches).toHaveLength(2)
-        const [within] = (await store.readEvents(job, 5, 1)).batches
+        expect(await store.readEvents(job, 2, 1)).toEqual([ten])
+        expect(await store.readEvents(job, 2, Buffer.byteLength(ten.lines))).toEqual([ten])
+        expect(await store.readEvents(job, 2, Buffer.byteLength(ten.lines) + 1)).toHaveLength(2)
+        const [within] = await store.readEvents(job, 5, 1)
         expect(within).toEqual(ten)
       })
 
       test('begins at 1, and has nothing after its end', async () => {
         const { store, job, lastSeq } = await openWith('succeeded')
-        expect(await store.readEvents(job, 0, 1e6)).toMatchObject({ firstKeptSeq: 1 })
-        expect(await store.readEvents(job, lastSeq, 1e6)).toEqual({ batches: [], firstKeptSeq: 1 })
-        expect(await store.readEvents(recordNamed('b'), 0, 1e6)).toEqual({ batches: [], firstKeptSeq: 1 })
+        expect((await store.readEvents(job, 0, 1e6))[0]).toMatchObject({ firstSeq: 1 })
+        expect(await store.readEvents(job, lastSeq, 1e6)).toEqual([])
+        expect(await store.readEvents(recordNamed('b'), 0, 1e6)).toEqual([])
+      })
+    })
+
+    describe('a log that grows too long', () => {
+      /** Commits one batch of output, a few KiB long, and returns the number of its last event. */
+      async function say(store: JobStore, job: JobRecord, seq: number, count = 4): Promise<number> {
+        const events = batch(seq + 1, count, 'x'.repeat(1000))
+        expect(await store.commit([{ kind: 'append', ref: refTo(job), events }])).toEqual([OK])
+        return events.lastSeq
+      }
+
+      async function keptOf(store: JobStore, job: JobRecord, maxBytes = 64 * 1024): Promise<readonly EventBatch[]> {
+        const kept: EventBatch[] = []
+        for (;;) {
+          const page = await store.readEvents(job, kept.at(-1)?.lastSeq ?? 0, maxBytes)
+          if (page.length === 0) return kept
+          kept.push(...page)
+        }
+      }
+
+      const bytesOf = (batches: readonly EventBatch[]): number =>
+        batches.reduce((sum, { lines }) => sum + Buffer.byteLength(lines), 0)
+
+      test.each([3_000, 50_000, 1_000_000])(
+        'loses its oldest output and nothing else, at a limit of %i',
+        async (maxLogBytes) => {
+          const { store } = await open({ maxLogBytes })
+          const job = recordNamed('a')
+          await store.commit([{ kind: 'create', record: job, events: statusBatch(1, 'queued') }])
+          await store.commit([
+            {
+              kind: 'move',
+              ref: refTo(job),
+              from: 'queued',
+              state: stateOf('running'),
+              events: statusBatch(2, 'started'),
+            },
+          ])
+          let seq = 2
+          for (let n = 0; n < 300; n += 1) {
+            seq = await say(store, job, seq, 1 + (n % 7))
+            if (n % 50 > 0) continue
+            const kept = await keptOf(store, job)
+            const newest = kept.at(-1)
+            expect(newest?.lastSeq).toBe(seq)
+            expect(bytesOf(kept)).toBeLessThanOrEqual(Math.max(maxLogBytes, bytesOf(newest ? [newest] : []) + 100))
+          }
+          await store.commit([
+            {
+              kind: 'move',
+              ref: refTo(job),
+              from: 'running',
+              state: stateOf('succeeded'),
+              events: statusBatch(seq + 1, 'succeeded'),
+            },
+          ])
+          const kept = await keptOf(store, job)
+          expect(kept.slice(0, 2)).toEqual([statusBatch(1, 'queued'), statusBatch(2, 'started')])
+          expect(kept.at(-1)).toEqual(statusBatch(seq + 1, 'succeeded'))
+          expect(bytesOf(kept)).toBeLessThanOrEqual(Math.max(maxLogBytes, 8_000))
+          // Of what is kept, the output is the newest, without a hole in it.
+          const output = kept.slice(2, -1)
+          const firstSeq = output[0]?.firstSeq ?? seq + 1
+          const follows = output.map((_, index) => (output[index - 1]?.lastSeq ?? firstSeq - 1) + 1)
+          expect(output.map((one) => one.firstSeq)).toEqual(follows)
+          expect(firstSeq).toBeGreaterThan(3)
+          for (const after of [0, 1, 2, 3, firstSeq - 2, firstSeq - 1, firstSeq, seq]) {
+            for (const maxBytes of [1, 5_000, 1e9]) {
+              const rest: EventBatch[] = []
+              for (let place = after; ; place = rest.at(-1)?.lastSeq ?? place) {
+                const page = await store.readEvents(job, place, maxBytes)
+                if (page.length === 0) break
+                rest.push(...page)
+              }
+              expect(rest).toEqual(kept.filter(({ lastSeq }) => lastSeq > after))
+            }
+          }
+        },
+      )
+
+      test('is the same after it was opened again, and goes when its job does', async () => {
+        const opened = await open({ maxLogBytes: 20_000 })
+        const { store } = opened
+        const [job, other] = [recordNamed('a'), recordNamed('b')]
+        await store.commit([...upTo(job, 'running').changes, ...upTo(other, 'running').changes])
+        let seq = 2
+        for (let n = 0; n < 100; n += 1) seq = await say(store, job, seq)
+        await say(store, other, 2)
+        const kept = await keptOf(store, job)
+        const again = await opened.reopen()
+        expect(await keptOf(again, job)).toEqual(kept)
+        expect(await again.commit([move(job, 'running', 'succeeded', seq + 1)])).toEqual([OK])
+        expect(await keptOf(again, other)).toEqual([batch(1), batch(2), batch(3, 4, 'x'.repeat(1000))])
+        await again.commit([remove(job)])
+        expect(await keptOf(again, job)).toEqual([])
+        expect((await keptOf(again, other)).length).toBe(3)
+      })
+    })
+
+    describe('jobs that ended before a time', () => {
+      test('are listed, the longest ago first, those of every tenant and no others', async () => {
+        const { store } = await open()
+        const jobs = TERMINAL.map((status, n) => ({
+          status,
+          job: recordNamed(`t${n}`, n % 2 === 0 ? {} : { tenant: 'other' }),
+        }))
+        for (const { status, job } of jobs) await store.commit(upTo(job, status).changes)
+        const late = recordNamed('late', {
+          state: { ...stateOf('succeeded'), endedAt: 1_500 } as JobRecord['state'],
+          lastSeq: 1,
+        })
+        await store.commit([create(late), ...upTo(recordNamed('runs'), 'running').changes])
+        expect(await store.listEndedBefore(1_500, 100)).toEqual([])
+        expect(await store.listEndedBefore(1_501, 100)).toEqual([refTo(late)])
+        const all = await store.listEndedBefore(2_001, 100)
+        expect(all[0]).toEqual(refTo(late))
+        expect(all.slice(1).toSorted(byId)).toEqual(jobs.map(({ job }) => refTo(job)).toSorted(byId))
+        expect(await store.listEndedBefore(2_001, 3)).toHaveLength(3)
+        await store.commit([remove(late)])
+        expect(await store.listEndedBefore(1_501, 100)).toEqual([])
       })
     })
 
@@ -479,6 +612,10 @@ export function describeJobStore(name: string, open: () => Promise<OpenedStore>)
   })
 }
 
+function byId(a: JobRef, b: JobRef): number {
+  return a.id < b.id ? -1 : 1
+}
+
 /** The changes that the ops stand for where the model now is, each op after the one before. */
 function applied(model: ModelStore, ops: readonly Op[]) {
   const steps = ops.map((op) => {
@@ -507,7 +644,7 @@ export async function linesOf(
 ): Promise<readonly string[]> {
   const lines: string[] = []
   for (let seq = after; ; ) {
-    const { batches } = await store.readEvents(ref, seq, maxBytes)
+    const batches = await store.readEvents(ref, seq, maxBytes)
     if (batches.length === 0) return lines
     for (const { firstSeq, lastSeq, lines: text } of batches) {
       if (firstSeq > seq + 1) throw new Error(`event ${seq + 1} must come next, got ${firstSeq}`)

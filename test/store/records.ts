@@ -97,6 +97,11 @@ export function batch(firstSeq: number, count = 1, padding = ''): EventBatch {
   return { firstSeq, lastSeq: firstSeq + count - 1, lines: lines.join('\n') }
 }
 
+/** One event of the job's status. */
+export function statusBatch(seq: number, name: string): EventBatch {
+  return { firstSeq: seq, lastSeq: seq, lines: JSON.stringify({ type: `job.${name}`, n: seq }) }
+}
+
 export function create(record: JobRecord): ChangeOf<'create'> {
   return { kind: 'create', record, events: batch(1, record.lastSeq) }
 }

@@ -10,21 +10,21 @@ import { type JobStore, type StoreChange, StoreError } from '../../src/store/Job
 import { openSqliteJobStore, type SqliteJobStoreOptions } from '../../src/store/sqlite/SqliteJobStore.ts'
 import { describeJobStore, linesOf } from './contract.ts'
 import { temporaryFolder } from './folder.ts'
-import { append, batch, create, move, recordNamed, remove, upTo } from './records.ts'
+import { append, batch, create, move, recordNamed, refTo, remove, upTo } from './records.ts'
 
-describeJobStore('the embedded store', async () => {
+describeJobStore('the embedded store', async (limits) => {
   const path = join(await temporaryFolder(), 'tether.db')
-  const opened = { store: await openStore(path), reopen }
+  const opened = { store: await openStore(path, limits), reopen }
   async function reopen(): Promise<JobStore> {
     await opened.store.close()
-    opened.store = await openStore(path)
+    opened.store = await openStore(path, limits)
     return opened.store
   }
   return opened
 })
 
 async function openStore(path: string, options: Partial<SqliteJobStoreOptions> = {}): Promise<JobStore> {
-  const store = await openSqliteJobStore({ path, durability: 'process', ...options })
+  const store = await openSqliteJobStore({ path, durability: 'process', maxLogBytes: 2 ** 28, ...options })
   onTestFinished(() => store.close())
   return store
 }
@@ -55,14 +55,63 @@ async function appendMany(store: JobStore, ref: JobRef, from: number, batches: n
   return seq
 }
 
+/** The tables of version 1, as far as they differ from today's. */
+const VERSION_1_JOBS = `CREATE TABLE jobs (
+  job INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, id TEXT NOT NULL, task TEXT NOT NULL, created_at INTEGER NOT NULL,
+  status TEXT NOT NULL, last_seq INTEGER NOT NULL, group_id TEXT, parent_id TEXT, idempotency_key TEXT, fingerprint TEXT NOT NULL,
+  policy TEXT NOT NULL, state TEXT NOT NULL, metadata TEXT NOT NULL, UNIQUE (tenant, id)
+) STRICT`
+
+/** Makes the file at `path` one of version 1, with what it holds. */
+function makeVersion1(path: string): void {
+  const file = new DatabaseSync(path)
+  const [indexes] = [
+    file.prepare("SELECT sql FROM sqlite_schema WHERE tbl_name = 'jobs' AND type = 'index' AND sql IS NOT NULL").all(),
+  ]
+  file.exec(`
+    BEGIN;
+    CREATE TABLE kept AS SELECT * FROM jobs;
+    DROP TABLE jobs;
+    ${VERSION_1_JOBS};
+    ${indexes
+      .map(({ sql }) => String(sql))
+      .filter((sql) => !sql.includes('ended_at'))
+      .join(';\n')};
+    INSERT INTO jobs SELECT job, tenant, id, task, created_at, status, last_seq, group_id, parent_id, idempotency_key, fingerprint,
+      policy, state, metadata FROM kept;
+    DROP TABLE kept;
+    PRAGMA user_version = 1;
+    COMMIT;
+  `)
+  file.close()
+}
+
 describe('opening', () => {
+  test('takes a database of version 1 on to this one, with everything that is in it', async () => {
+    const path = join(await temporaryFolder(), 'tether.db')
+    const before = await openStore(path)
+    const [ended, runs] = [recordNamed('a'), recordNamed('b')]
+    await before.commit([...upTo(ended, 'succeeded').changes, ...upTo(runs, 'running').changes])
+    const found = await Promise.all([ended, runs].map((job) => before.lookup(job)))
+    await before.close()
+    makeVersion1(path)
+    const after = await openStore(path)
+    expect(await Promise.all([ended, runs].map((job) => after.lookup(job)))).toEqual(found)
+    expect(await after.listEndedBefore(3_000, 10)).toEqual([refTo(ended)])
+    expect(await after.commit([move(runs, 'running', 'failed', 3)])).toEqual([{ ok: true }])
+    expect(await after.listEndedBefore(3_000, 10)).toHaveLength(2)
+    await after.close()
+    // And from then on it is one of this version.
+    expect(look(path).prepare('PRAGMA user_version').get()).toEqual({ user_version: 2 })
+  })
+
   test('refuses a database from a newer version, and leaves it as it is', async () => {
     const path = join(await temporaryFolder(), 'tether.db')
     const newer = look(path)
     newer.exec('CREATE TABLE future (a); PRAGMA user_version = 99')
     newer.close()
     const before = statSync(path)
-    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 1/)
+    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 2/)
     expect(statSync(path).mtimeMs).toBe(before.mtimeMs)
   })
 

@@ -3,8 +3,7 @@ import { type Static, Type } from 'typebox'
 import { isTerminal } from '../../job/status.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
-import { EventsQuery, FeedQuery, JobParams, parseSeq, parseStatuses } from '../schemas/queries.ts'
-import { gapFrame } from '../sse/gapFrame.ts'
+import { EventsQuery, FeedQuery, JobParams, lastEventIdOf, parseSeq, parseStatuses } from '../schemas/queries.ts'
 import { SseStream } from '../sse/SseStream.ts'
 import { abandon, seePresence } from '../streamHooks.ts'
 import { refOf } from './jobs.ts'
@@ -91,8 +90,6 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
         'x-tether-job-id': ref.id,
         ...(holds && holder !== undefined ? { 'x-tether-holder': holder.id } : {}),
       })
-      // A place past the end of the log: the log lost its tail, and what the reader saw of it is void.
-      if (after !== undefined && after > lastSeq) stream.write(gapFrame(ref.id, lastSeq, named))
       stream.follow(reader)
       return undefined
     },
@@ -106,7 +103,5 @@ function asksToHold(request: FastifyRequest): boolean {
 
 /** The place from which the reader goes on; undefined where it named none. An EventSource that comes back says it in the header. */
 function placeOf(request: FastifyRequest, query: Static<typeof EventsQuery>): number | undefined {
-  const header = request.headers['last-event-id']
-  if (header !== undefined && header !== '') return parseSeq('last-event-id', String(header))
-  return query.after === undefined ? undefined : parseSeq('after', query.after)
+  return lastEventIdOf(request.headers) ?? (query.after === undefined ? undefined : parseSeq('after', query.after))
 }

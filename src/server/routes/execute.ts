@@ -4,6 +4,7 @@ import type { Presence } from '../Presence.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
 import { Job } from '../schemas/job.ts'
+import { lastEventIdOf } from '../schemas/queries.ts'
 import { StartBody } from '../schemas/startJob.ts'
 import { PendingAnswer } from '../sse/PendingAnswer.ts'
 import { SseStream } from '../sse/SseStream.ts'
@@ -49,19 +50,25 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
           200: Type.String({
             description: 'text/event-stream: the events of the job, from the first to the terminal one',
           }),
-          ...errorResponses(...START_ERRORS),
+          ...errorResponses(...START_ERRORS, 'TETHER_INVALID_CURSOR'),
         },
       },
     },
     async (request, reply) => {
       const { presence } = request
+      const lastEventId = lastEventIdOf(request.headers)
       // A client that is gone by now has left all the same: its job is recorded, and then ended.
-      const { ref } = await jobs.start(startRequestOf(request, request.body, 'cancel', presence.holder))
+      const { ref, created } = await jobs.start(startRequestOf(request, request.body, 'cancel', presence.holder))
       if (presence.isGone) return abandon(reply)
       const stream = new SseStream(presence, context)
       stream.start(reply, headersOf(ref.id, presence))
       try {
-        const { reader } = await jobs.attach(ref, { after: 0, sink: stream, named: true })
+        const { reader } = await jobs.attach(ref, {
+          // A start that is sent again by a client that lost its stream goes on where that broke off.
+          after: created ? 0 : (lastEventId ?? 0),
+          sink: stream,
+          named: true,
+        })
         stream.follow(reader)
       } catch (error) {
         stream.fail(error instanceof Error ? error : new Error(String(error)))

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { Type } from 'typebox'
 import { TetherError } from '../../job/error.ts'
 import { parseJobId } from '../../job/id.ts'
@@ -64,6 +65,12 @@ export function parseSeq(noun: string, text: string): number {
   const seq = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
   if (Number.isSafeInteger(seq)) return seq
   throw invalidCursor(`${noun} must be a whole number from 0`, text)
+}
+
+/** The place that a reader says it has in the header, as an EventSource does when it comes back; undefined where it says none. */
+export function lastEventIdOf(headers: IncomingHttpHeaders): number | undefined {
+  const text = headers['last-event-id']
+  return text === undefined || text === '' ? undefined : parseSeq('last-event-id', String(text))
 }
 
 /** The place of a listing as a text that says nothing to anyone else. */

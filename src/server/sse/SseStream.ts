@@ -21,6 +21,7 @@ const SSE_HEADERS = {
  * One stream of server-sent events (WHATWG HTML, section 9.2). Frames that are written in one turn of the loop become one write
  * to the socket, which is worth more than anything else here; never with `cork()`, which is slower and hides backpressure.
  * It says `false` to whoever writes once more than the reader's budget waits in memory, and resumes the reader when that is gone.
+ * How large that budget is depends on how many readers are behind (ReaderBudget.ts).
  */
 export class SseStream extends LiveResponse implements FrameSink {
   readonly #context: StreamContext
@@ -28,7 +29,8 @@ export class SseStream extends LiveResponse implements FrameSink {
   #reader: JobReader | undefined
   #onEnd: (() => void) | undefined
   #joined = ''
-  #isWaiting = false
+  /** Defined while the kernel has to take something before there is more. */
+  #catchUp: (() => void) | undefined
 
   constructor(presence: Presence, context: StreamContext) {
     super(presence, context.counters)
@@ -73,6 +75,18 @@ export class SseStream extends LiveResponse implements FrameSink {
     return this.#hasRoom()
   }
 
+  get pageBytes(): number {
+    return this.#context.budget.pageBytes
+  }
+
+  writePage(frames: string | Buffer): boolean {
+    if (!this.write(frames)) return false
+    this.#flush()
+    if (this.isOver || !this.raw.writableNeedDrain) return true
+    this.#awaitDrain()
+    return false
+  }
+
   /** All was written: a clean end. The server closes it, so a holder has not left. */
   end(): void {
     if (this.isOver) return
@@ -81,13 +95,18 @@ export class SseStream extends LiveResponse implements FrameSink {
     this.#sse?.close()
   }
 
-  /** A destroyed socket, which no client takes for the end of the log. */
+  /**
+   * What was written still goes out, and then the connection is over without the end of the response, which no client takes for
+   * the end of the log: whoever comes back goes on from there.
+   */
   fail(error: Error): void {
     if (this.isOver) return
     this.counters.failedStreams += 1
-    this.#context.logger.error({ err: error }, 'a stream was cut: its log could not be read')
+    this.#context.logger.error({ err: error }, 'a stream was cut: its log could not be read or written')
+    this.#flush()
     this.#finish()
-    this.raw.destroy()
+    // Node hands what is written in a turn to the socket at the end of that turn.
+    setImmediate(() => (this.raw.socket === null ? this.raw.destroy() : this.raw.socket.destroySoon()))
   }
 
   /** The reader fell behind by more than its budget, and there is nothing from which it could catch up. */
@@ -109,6 +128,7 @@ export class SseStream extends LiveResponse implements FrameSink {
   #finish(): void {
     if (this.isOver) return
     this.isOver = true
+    this.#catchUp?.()
     this.presence.release()
     this.#reader?.close()
     this.#reader = undefined
@@ -131,20 +151,24 @@ export class SseStream extends LiveResponse implements FrameSink {
   }
 
   #hasRoom(): boolean {
-    if (this.raw.writableLength + this.#joined.length <= this.#context.config.maxBufferedBytes) return true
+    if (this.raw.writableLength + this.#joined.length <= this.#context.budget.limitBytes) return true
     this.#flush()
     // 'drain' comes only after a write that was answered with false; without that there is nothing to wait for.
     if (!this.raw.writableNeedDrain) return true
-    if (!this.#isWaiting) {
-      this.#isWaiting = true
-      this.raw.once('drain', () => this.#onDrain())
-    }
+    this.#awaitDrain()
     return false
+  }
+
+  #awaitDrain(): void {
+    if (this.#catchUp !== undefined) return
+    this.#catchUp = this.#context.budget.fallBehind()
+    this.raw.once('drain', () => this.#onDrain())
   }
 
   /** Not in the turn of 'drain', which can follow a write so closely that timers and other sockets never get theirs. */
   #onDrain(): void {
-    this.#isWaiting = false
+    this.#catchUp?.()
+    this.#catchUp = undefined
     setImmediate(() => this.#reader?.resume())
   }
 }

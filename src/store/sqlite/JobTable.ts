@@ -7,7 +7,7 @@ import type { JobRecord } from '../../job/record.ts'
 import type { JobState } from '../../job/state.ts'
 import { type ActiveStatus, isStatus, isTerminal, type JobStatus, STATUSES } from '../../job/status.ts'
 import { StoreError } from '../JobStore.ts'
-import { integer, text } from './columns.ts'
+import { integer, type Row, text } from './columns.ts'
 import { RECORD_COLUMNS, recordOf, splitState } from './records.ts'
 
 interface Statements {
@@ -27,6 +27,7 @@ interface Statements {
   readonly recordByKey: StatementSync
   readonly activeRecords: StatementSync
   readonly activePlaces: StatementSync
+  readonly endedBefore: StatementSync
 }
 
 /** Where a record stands, without reading it. */
@@ -68,6 +69,7 @@ export class JobTable {
       JSON.stringify(record.policy),
       json,
       JSON.stringify(record.metadata),
+      endedAtOf(record.state),
     )
     const job = Number(lastInsertRowid)
     this.#statements.insertInput.run(job, JSON.stringify(record.input))
@@ -78,7 +80,7 @@ export class JobTable {
   /** Compare-and-set. The caller has seen the job in `from` already; where the file says otherwise, somebody else wrote it. */
   move(job: number, from: ActiveStatus, state: JobState, lastSeq: number): void {
     const { json, result } = splitState(state)
-    const { changes } = this.#statements.move.run(state.status, json, lastSeq, job, from)
+    const { changes } = this.#statements.move.run(state.status, json, lastSeq, endedAtOf(state), job, from)
     if (changes !== 1)
       throw new StoreError(`the record of job ${job} must be ${from}: another process changed the database`)
     if (result !== undefined) this.#statements.insertResult.run(job, result)
@@ -127,14 +129,27 @@ export class JobTable {
     return this.#statements.activeRecords.all().map(recordOf)
   }
 
+  /** The longest ago first. */
+  endedBefore(time: number, limit: number): readonly JobRef[] {
+    return this.#statements.endedBefore.all(time, limit).map(refOf)
+  }
+
   activePlaces(): readonly ActivePlace[] {
     return this.#statements.activePlaces.all().map((row) => ({
-      ref: { tenant: text(row, 'tenant'), id: text(row, 'id') as JobId },
+      ref: refOf(row),
       job: integer(row, 'job'),
       status: activeStatusOf(text(row, 'status')),
       lastSeq: integer(row, 'last_seq'),
     }))
   }
+}
+
+function refOf(row: Row): JobRef {
+  return { tenant: text(row, 'tenant'), id: text(row, 'id') as JobId }
+}
+
+function endedAtOf(state: JobState): number | null {
+  return 'endedAt' in state ? state.endedAt : null
 }
 
 function statusOf(name: string): JobStatus {
@@ -157,10 +172,12 @@ export function openJobTable(sqlite: DatabaseSync): JobTable {
   return new JobTable({
     insert:
       sqlite.prepare(`INSERT INTO jobs (tenant, id, task, created_at, status, last_seq, group_id, parent_id, idempotency_key,
-      fingerprint, policy, state, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+      fingerprint, policy, state, metadata, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
     insertInput: sqlite.prepare('INSERT INTO inputs (job, json) VALUES (?, ?)'),
     insertResult: sqlite.prepare('INSERT INTO results (job, json) VALUES (?, ?)'),
-    move: sqlite.prepare('UPDATE jobs SET status = ?, state = ?, last_seq = ? WHERE job = ? AND status = ?'),
+    move: sqlite.prepare(
+      'UPDATE jobs SET status = ?, state = ?, last_seq = ?, ended_at = ? WHERE job = ? AND status = ?',
+    ),
     replaceInput: sqlite.prepare('UPDATE inputs SET json = ? WHERE job = ?'),
     setPolicy: sqlite.prepare('UPDATE jobs SET policy = ? WHERE job = ?'),
     setSettledAt: sqlite.prepare(`UPDATE jobs SET state = json_set(state, '$.settledAt', ?) WHERE job = ?`),
@@ -173,5 +190,6 @@ export function openJobTable(sqlite: DatabaseSync): JobTable {
     recordByKey: sqlite.prepare(`${whole} WHERE tenant = ? AND idempotency_key = ?`),
     activeRecords: sqlite.prepare(`${whole} WHERE ${active} ORDER BY created_at, id, tenant`),
     activePlaces: sqlite.prepare(`SELECT job, tenant, id, status, last_seq FROM jobs WHERE ${active}`),
+    endedBefore: sqlite.prepare('SELECT tenant, id FROM jobs WHERE ended_at < ? ORDER BY ended_at LIMIT ?'),
   })
 }

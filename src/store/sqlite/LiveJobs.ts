@@ -10,15 +10,17 @@ export interface LiveJob {
   readonly lastSeq: number
   /** Where its newest batches stand that are not yet in a chapter, oldest first. */
   readonly tail: readonly Place[]
+  /** How long its log is, in bytes of its lines, as far as this process wrote it. */
+  readonly bytes: number
+  /** Output up to this event is gone, because the log grew too long. */
+  readonly trimmedSeq: number
 }
 
 type Mutable = { -readonly [K in keyof LiveJob]: K extends 'tail' ? Place[] : LiveJob[K] }
 
 interface Before {
   readonly live: Mutable
-  readonly status: ActiveStatus
-  readonly lastSeq: number
-  readonly tail: Place[]
+  readonly fields: Pick<Mutable, 'status' | 'lastSeq' | 'tail' | 'bytes' | 'trimmedSeq'>
   readonly tailLength: number
   readonly known: boolean
 }
@@ -39,8 +41,8 @@ export class LiveJobs {
     return this.#byKey.get(key)
   }
 
-  add(created: Omit<LiveJob, 'tail'>): LiveJob {
-    const live: Mutable = { ...created, tail: [] }
+  add(created: Omit<LiveJob, 'tail' | 'bytes' | 'trimmedSeq'>): LiveJob {
+    const live: Mutable = { ...created, tail: [], bytes: 0, trimmedSeq: 0 }
     this.#remember(live, false)
     this.#byKey.set(live.key, live)
     return live
@@ -71,6 +73,16 @@ export class LiveJobs {
     this.#withTail.delete(own)
   }
 
+  /** Its log became longer or, where `bytes` is negative, shorter. */
+  grow(live: LiveJob, bytes: number): void {
+    this.#touch(live).bytes += bytes
+  }
+
+  /** Its output up to `seq` is gone. */
+  trim(live: LiveJob, seq: number): void {
+    this.#touch(live).trimmedSeq = seq
+  }
+
   /** The job has ended; its tail is in a chapter. */
   remove(live: LiveJob): void {
     this.#byKey.delete(this.#touch(live).key)
@@ -88,10 +100,8 @@ export class LiveJobs {
 
   restore(): void {
     // Backwards: where an id was ended, deleted and created anew in one commit, the first of its jobs is the one that stays.
-    for (const { live, status, lastSeq, tail, tailLength, known } of [...this.#before.values()].toReversed()) {
-      live.status = status
-      live.lastSeq = lastSeq
-      live.tail = tail
+    for (const { live, fields, tailLength, known } of [...this.#before.values()].toReversed()) {
+      Object.assign(live, fields)
       live.tail.length = tailLength
       if (known) this.#byKey.set(live.key, live)
       else this.#byKey.delete(live.key)
@@ -116,8 +126,9 @@ export class LiveJobs {
   }
 
   #remember(live: Mutable, known: boolean): void {
-    const { status, lastSeq, tail } = live
-    this.#before.set(live, { live, status, lastSeq, tail, tailLength: tail.length, known })
+    const { status, lastSeq, tail, bytes, trimmedSeq } = live
+    const fields = { status, lastSeq, tail, bytes, trimmedSeq }
+    this.#before.set(live, { live, fields, tailLength: tail.length, known })
   }
 }
 

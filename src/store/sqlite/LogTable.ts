@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { type EventBatch, type EventPage, StoreError } from '../JobStore.ts'
+import { type EventBatch, StoreError } from '../JobStore.ts'
 import { bytes, integer, type Row, text } from './columns.ts'
 import type { LiveJob, LiveJobs } from './LiveJobs.ts'
 import { decodePlaces, encodePlaces, type Place, placesFrom } from './places.ts'
@@ -13,6 +13,8 @@ const TAIL_WINDOW_ROWS = 65_536
 interface Statements {
   readonly insertBatch: StatementSync
   readonly insertChapter: StatementSync
+  readonly deleteChapter: StatementSync
+  readonly deleteOutput: StatementSync
   readonly batchAt: StatementSync
   readonly chapterAt: StatementSync
   readonly chapterAfter: StatementSync
@@ -39,11 +41,13 @@ interface Statements {
 export class LogTable {
   readonly #statements: Statements
   readonly #live: LiveJobs
+  readonly #maxLogBytes: number
   #lastRow: number
 
-  constructor(statements: Statements, live: LiveJobs, lastRow: number) {
+  constructor(statements: Statements, live: LiveJobs, maxLogBytes: number, lastRow: number) {
     this.#statements = statements
     this.#live = live
+    this.#maxLogBytes = maxLogBytes
     this.#lastRow = lastRow
   }
 
@@ -51,15 +55,56 @@ export class LogTable {
     const row = Number(this.#statements.insertBatch.run(live.job, firstSeq, lastSeq, lines).lastInsertRowid)
     this.#lastRow = row
     this.#live.extend(live, { row, firstSeq }, lastSeq)
+    this.#live.grow(live, Buffer.byteLength(lines))
     if (live.tail.length >= CHAPTER_BATCHES) this.writeChapter(live)
+    if (live.bytes > this.#maxLogBytes) this.#trim(live, row)
+  }
+
+  /**
+   * Removes the oldest output until the log is as long as it may be. With each batch that is written about as much goes, so no
+   * commit ever removes much more than it writes.
+   */
+  #trim(live: LiveJob, newestRow: number): void {
+    while (live.bytes > this.#maxLogBytes) {
+      const chapter = this.#chapterFrom(live.job, live.trimmedSeq + 1)
+      if (chapter !== undefined) {
+        if (!this.#trimChapter(live, chapter, newestRow)) return
+      } else if (live.tail.length > 1) this.writeChapter(live)
+      else return
+    }
+  }
+
+  /** Returns whether there may be more to remove: the newest batch stays. */
+  #trimChapter(live: LiveJob, chapter: Row, newestRow: number): boolean {
+    const { deleteOutput, deleteChapter } = this.#statements
+    const { first, lastSeq, places } = chapterOf(chapter)
+    const kept: Place[] = []
+    let looked = 0
+    for (const place of places) {
+      if (live.bytes <= this.#maxLogBytes || place.row === newestRow) break
+      looked += 1
+      // What was looked at before and stands here still is an event of the job's status.
+      const removed = place.firstSeq > live.trimmedSeq ? deleteOutput.get(place.row, live.job) : undefined
+      if (removed === undefined) kept.push(place)
+      else this.#live.grow(live, -integer(removed, 'bytes'))
+      this.#live.trim(live, Math.max(live.trimmedSeq, (places[looked]?.firstSeq ?? lastSeq + 1) - 1))
+    }
+    deleteChapter.run(live.job, first.firstSeq)
+    this.#insertChapter(live.job, [...kept, ...places.slice(looked)], lastSeq)
+    return looked === places.length
   }
 
   /** Puts a job's tail into the file: what must be done for a job that ends. */
   writeChapter(live: LiveJob): void {
-    const [first] = live.tail
-    if (first === undefined) return
-    this.#statements.insertChapter.run(live.job, first.firstSeq, live.lastSeq, first.row, encodePlaces(live.tail))
+    this.#insertChapter(live.job, live.tail, live.lastSeq)
     this.#live.clearTail(live)
+  }
+
+  /** Harmless where there are no places. */
+  #insertChapter(job: number, places: readonly Place[], lastSeq: number): void {
+    const [first] = places
+    if (first === undefined) return
+    this.#statements.insertChapter.run(job, first.firstSeq, lastSeq, first.row, encodePlaces(places))
   }
 
   /** Belongs at the end of every transaction: after it, no tail begins before the rows that an open looks through. */
@@ -91,32 +136,37 @@ export class LogTable {
   }
 
   /** `live` where the job is so; else all of its log is in chapters. */
-  read(job: number, live: LiveJob | undefined, after: number, maxBytes: number): EventPage {
+  read(job: number, live: LiveJob | undefined, after: number, maxBytes: number): readonly EventBatch[] {
     const batches: EventBatch[] = []
     let readBytes = 0
     for (const place of this.#placesAfter(job, live, after)) {
       const batch = this.#batchAt(job, place)
+      // Of the batch before a hole nothing is asked for.
+      if (batch.lastSeq <= after) continue
       batches.push(batch)
       readBytes += Buffer.byteLength(batch.lines)
       if (readBytes >= maxBytes) break
     }
-    const firstChapter = this.#statements.chapterAfter.get(job, 0)
-    const firstKeptSeq = firstChapter === undefined ? live?.tail[0]?.firstSeq : integer(firstChapter, 'first_seq')
-    return { batches, firstKeptSeq: firstKeptSeq ?? after + 1 }
+    return batches
   }
 
   *#placesAfter(job: number, live: LiveJob | undefined, after: number): Generator<Place> {
-    const { chapterAt, chapterAfter } = this.#statements
     let seq = after + 1
-    let chapter: Row = chapterAt.get(job, seq) ?? chapterAfter.get(job, seq)
-    while (chapter !== undefined) {
-      const lastSeq = integer(chapter, 'last_seq')
-      const first = { row: integer(chapter, 'first_place'), firstSeq: integer(chapter, 'first_seq') }
-      if (lastSeq >= seq) yield* placesFrom(decodePlaces(first, bytes(chapter, 'offsets')), seq)
-      seq = Math.max(seq, lastSeq + 1)
-      chapter = chapterAfter.get(job, seq)
+    for (;;) {
+      const row = this.#chapterFrom(job, seq)
+      if (row === undefined) break
+      const { lastSeq, places } = chapterOf(row)
+      yield* placesFrom(places, seq)
+      seq = lastSeq + 1
     }
     if (live !== undefined && live.lastSeq >= seq) yield* placesFrom(live.tail, seq)
+  }
+
+  /** The first chapter that has something at or after `seq`, or reached there before it was trimmed. */
+  #chapterFrom(job: number, seq: number): Row {
+    const { chapterAt, chapterAfter } = this.#statements
+    const at = chapterAt.get(job, seq)
+    return at !== undefined && integer(at, 'last_seq') >= seq ? at : chapterAfter.get(job, seq)
   }
 
   #batchAt(job: number, place: Place): EventBatch {
@@ -130,13 +180,22 @@ export class LogTable {
   }
 }
 
-export function openLogTable(sqlite: DatabaseSync, live: LiveJobs): LogTable {
+function chapterOf(row: Row): { readonly first: Place; readonly lastSeq: number; readonly places: readonly Place[] } {
+  const first = { row: integer(row, 'first_place'), firstSeq: integer(row, 'first_seq') }
+  return { first, lastSeq: integer(row, 'last_seq'), places: decodePlaces(first, bytes(row, 'offsets')) }
+}
+
+export function openLogTable(sqlite: DatabaseSync, live: LiveJobs, maxLogBytes: number): LogTable {
   const chapter = 'SELECT first_seq, last_seq, first_place, offsets FROM chapters WHERE job = ? AND first_seq'
   const statements = {
     insertBatch: sqlite.prepare('INSERT INTO log (job, first_seq, last_seq, lines) VALUES (?, ?, ?, ?)'),
     insertChapter: sqlite.prepare(
       'INSERT INTO chapters (job, first_seq, last_seq, first_place, offsets) VALUES (?, ?, ?, ?, ?)',
     ),
+    deleteChapter: sqlite.prepare('DELETE FROM chapters WHERE job = ? AND first_seq = ?'),
+    // A batch is of outputs or of status events, never of both (JobLog.ts).
+    deleteOutput: sqlite.prepare(`DELETE FROM log WHERE place = ? AND job = ? AND lines NOT LIKE '{"type":"job.%'
+      RETURNING octet_length(lines) AS bytes`),
     batchAt: sqlite.prepare('SELECT first_seq, last_seq, lines FROM log WHERE place = ? AND job = ?'),
     chapterAt: sqlite.prepare(`${chapter} <= ? ORDER BY first_seq DESC LIMIT 1`),
     chapterAfter: sqlite.prepare(`${chapter} >= ? ORDER BY first_seq LIMIT 1`),
@@ -144,5 +203,5 @@ export function openLogTable(sqlite: DatabaseSync, live: LiveJobs): LogTable {
     batchesAfterRow: sqlite.prepare('SELECT place, job, first_seq, last_seq FROM log WHERE place > ? ORDER BY place'),
   }
   const lastRow = integer(sqlite.prepare('SELECT ifnull(max(place), 0) AS last FROM log').get(), 'last')
-  return new LogTable(statements, live, lastRow)
+  return new LogTable(statements, live, maxLogBytes, lastRow)
 }

@@ -2,13 +2,13 @@ import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { StoreError } from '../JobStore.ts'
 import { text } from './columns.ts'
-import { createSchema, inspectSchema } from './schema.ts'
+import { createSchema, inspectSchema, migrateSchema } from './schema.ts'
 
 /** What a resolved commit survives: the death of this process, or of the machine too (an fsync for each commit). */
 export type Durability = 'process' | 'full'
 
-/** Only a tool that looks at the file from outside can be in the way, and waiting for it holds up the event loop. */
-const BUSY_TIMEOUT_MS = 100
+/** Only a tool from outside can be in the way, and waiting for it holds up the event loop: who writes tries again by itself. */
+const BUSY_TIMEOUT_MS = 20
 
 const CACHE_KIB = 16 * 1024
 
@@ -132,6 +132,7 @@ function prepareFile(sqlite: DatabaseSync, path: string, durability: Durability)
     PRAGMA journal_size_limit = ${MAX_IDLE_WAL_BYTES};
     PRAGMA secure_delete = FAST;
   `)
+  if (found === 'older') migrateSchema(sqlite)
 }
 
 /** Errors of SQLite and of the file system become a `StoreError` that names the file; any other is a defect and stays. */

@@ -7,8 +7,8 @@ import { unreachable } from '../../job/unreachable.ts'
 import {
   type ChangeResult,
   type EventBatch,
-  type EventPage,
   type JobStore,
+  type JobStoreLimits,
   type ListFilter,
   type Lookup,
   type StoreChange,
@@ -24,7 +24,7 @@ import { type LogTable, openLogTable } from './LogTable.ts'
 import { openSpentIds, type SpentIds } from './SpentIds.ts'
 import { type Durability, openSqliteFile, type SqliteFile } from './SqliteFile.ts'
 
-export interface SqliteJobStoreOptions {
+export interface SqliteJobStoreOptions extends JobStoreLimits {
   /** The database's file; its folder must be there. Made where it is not. */
   readonly path: string
   readonly durability: Durability
@@ -119,14 +119,18 @@ class SqliteJobStore implements JobStore {
     return file.guard(() => jobs.activeRecords()).map((record) => this.#current(record))
   }
 
-  async readEvents(ref: JobRef, after: number, maxBytes: number): Promise<EventPage> {
+  async readEvents(ref: JobRef, after: number, maxBytes: number): Promise<readonly EventBatch[]> {
     const { file, jobs, live, log } = this.#open()
     return file.guard(() => {
       const found = live.get(keyOf(ref))
       const job = found?.job ?? jobs.placeOf(ref)?.job
-      if (job === undefined) return { batches: [], firstKeptSeq: after + 1 }
-      return log.read(job, found, after, maxBytes)
+      return job === undefined ? [] : log.read(job, found, after, maxBytes)
     })
+  }
+
+  async listEndedBefore(time: number, limit: number): Promise<readonly JobRef[]> {
+    const { file, jobs } = this.#open()
+    return file.guard(() => jobs.endedBefore(time, limit))
   }
 
   async check(): Promise<void> {
@@ -258,11 +262,11 @@ class SqliteJobStore implements JobStore {
  * @throws {StoreError} where the file cannot be written, is damaged, from a newer version, or another program's.
  */
 export async function openSqliteJobStore(options: SqliteJobStoreOptions): Promise<JobStore> {
-  const { path, durability, clock = systemClock, onBackgroundError = () => undefined } = options
+  const { path, durability, maxLogBytes, clock = systemClock, onBackgroundError = () => undefined } = options
   const file = openSqliteFile(path, durability)
   try {
     return file.guard(() => {
-      const parts = openParts(file)
+      const parts = openParts(file, maxLogBytes)
       const errors = new BackgroundErrors(path, onBackgroundError)
       const report = (error: unknown): void => errors.report(error)
       const checkpointer = new Checkpointer(path, report)
@@ -276,11 +280,11 @@ export async function openSqliteJobStore(options: SqliteJobStoreOptions): Promis
   }
 }
 
-function openParts(file: SqliteFile): Parts {
+function openParts(file: SqliteFile, maxLogBytes: number): Parts {
   const { sqlite } = file
   const jobs = openJobTable(sqlite)
   const live = new LiveJobs()
-  const log = openLogTable(sqlite, live)
+  const log = openLogTable(sqlite, live, maxLogBytes)
   const byNumber = new Map(
     jobs.activePlaces().map(({ ref, ...place }) => [place.job, live.add({ ...place, key: keyOf(ref) })]),
   )

@@ -4,7 +4,7 @@ import { StoreError } from '../JobStore.ts'
 import { integer } from './columns.ts'
 
 /** What `user_version` says in a file of this program. A change of the tables below counts it up and comes with its migration. */
-const SCHEMA_VERSION = 1
+const SCHEMA_VERSION = 2
 
 /**
  * - `jobs.job` is what every other table names a job by. AUTOINCREMENT: what is left of a deleted job's log must never be taken
@@ -13,6 +13,7 @@ const SCHEMA_VERSION = 1
  * - In the indexes the status stands before the time: a list asks once for each status and merges, so that a rare status among
  *   100,000 jobs costs as little as a common one, and one index serves a filter with and without a status.
  *   `jobs_by_status` begins with the status and not with the tenant because the active jobs of all tenants are asked for at open.
+ * - `ended_at` stands in `state` too; here it has an index of its own, for jobs that are kept long enough.
  * - `log` and `chapters`: see LogTable.ts. `doomed`: deleted jobs whose log is not yet gone. `spent`: ids not to be used again.
  */
 const TABLES = `
@@ -31,6 +32,7 @@ const TABLES = `
     policy TEXT NOT NULL,
     state TEXT NOT NULL,
     metadata TEXT NOT NULL,
+    ended_at INTEGER,
     UNIQUE (tenant, id)
   ) STRICT;
   CREATE UNIQUE INDEX jobs_by_key ON jobs (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
@@ -38,6 +40,7 @@ const TABLES = `
   CREATE INDEX jobs_by_task ON jobs (tenant, task, status, created_at, id);
   CREATE INDEX jobs_by_group ON jobs (tenant, group_id, status, created_at, id) WHERE group_id IS NOT NULL;
   CREATE INDEX jobs_by_parent ON jobs (tenant, parent_id, status, created_at, id) WHERE parent_id IS NOT NULL;
+  CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 
   CREATE TABLE inputs (job INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
   CREATE TABLE results (job INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
@@ -72,13 +75,24 @@ const TABLES = `
   PRAGMA user_version = ${SCHEMA_VERSION};
 `
 
+/** What takes a file from the version before to this one. Each runs in one transaction with the new `user_version`. */
+const MIGRATIONS: Readonly<Record<number, string>> = {
+  2: `
+    ALTER TABLE jobs ADD COLUMN ended_at INTEGER;
+    UPDATE jobs SET ended_at = json_extract(state, '$.endedAt') WHERE json_type(state, '$.endedAt') = 'integer';
+    CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL;
+  `,
+}
+
 /**
- * Whether the file is ours, or empty and to be made so. Reads only, so that a foreign file stays as it is.
+ * Whether the file is ours, of an older version (`migrateSchema` takes it on), or empty and to be made ours. Reads only, so that
+ * a foreign file stays as it is.
  * @throws {StoreError} where the file is from a newer version or is another program's.
  */
-export function inspectSchema(sqlite: DatabaseSync, path: string): 'empty' | 'current' {
-  const version = integer(sqlite.prepare('PRAGMA user_version').get(), 'user_version')
+export function inspectSchema(sqlite: DatabaseSync, path: string): 'empty' | 'older' | 'current' {
+  const version = versionOf(sqlite)
   if (version === SCHEMA_VERSION) return 'current'
+  if (version > 0 && version < SCHEMA_VERSION) return 'older'
   if (version > SCHEMA_VERSION) {
     throw new StoreError(
       `the database ${path} has version ${version}, and this program knows versions up to ${SCHEMA_VERSION}: start the newer program, or use another folder`,
@@ -99,4 +113,15 @@ export function inspectSchema(sqlite: DatabaseSync, path: string): 'empty' | 'cu
  */
 export function createSchema(sqlite: DatabaseSync): void {
   sqlite.exec(`PRAGMA auto_vacuum = INCREMENTAL; BEGIN IMMEDIATE; ${TABLES} COMMIT;`)
+}
+
+/** One version after the other: a process that dies here leaves a file of one of them, never of half of one. */
+export function migrateSchema(sqlite: DatabaseSync): void {
+  for (let version = versionOf(sqlite) + 1; version <= SCHEMA_VERSION; version += 1) {
+    sqlite.exec(`BEGIN IMMEDIATE; ${MIGRATIONS[version] ?? ''} PRAGMA user_version = ${version}; COMMIT;`)
+  }
+}
+
+function versionOf(sqlite: DatabaseSync): number {
+  return integer(sqlite.prepare('PRAGMA user_version').get(), 'user_version')
 }

@@ -1,0 +1,321 @@
+import type { Clock } from '../clock.ts'
+import type { EventLog } from '../eventlog/EventLog.ts'
+import { JobLog } from '../eventlog/JobLog.ts'
+import type { RegisteredTask, TaskRegistry } from '../execution/TaskRegistry.ts'
+import { TetherError } from '../job/error.ts'
+import type { StatusEvent } from '../job/event.ts'
+import { mintJobId } from '../job/id.ts'
+import type { JobRef } from '../job/key.ts'
+import type { JobRecord } from '../job/record.ts'
+import type { JobView } from '../job/view.ts'
+import type { JobStore } from '../store/JobStore.ts'
+import { ActiveJob } from './ActiveJob.ts'
+import type { ActiveJobs } from './ActiveJobs.ts'
+import type { Holder } from './Holder.ts'
+import type { JobEnder } from './JobEnder.ts'
+import type { JobQueue, SharedLimit } from './JobQueue.ts'
+import type { Caller, JobSpec } from './JobSpec.ts'
+import type { JobViews } from './JobViews.ts'
+import { type PolicyDefaults, policyInForce } from './policyInForce.ts'
+
+export interface StartRequest {
+  readonly spec: JobSpec
+  /** Of the body as it was sent: what makes a second start the same as the first. */
+  readonly fingerprint: string
+  readonly caller: Caller
+  readonly idempotencyKey?: string
+  /** Holds the job from before it is recorded; one that has left already counts as having left. */
+  readonly holder?: Holder
+}
+
+export interface StartedJob {
+  readonly ref: JobRef
+  /** `false` where the same start had been made before. */
+  readonly created: boolean
+  readonly view: JobView
+}
+
+export interface JobStarterOptions {
+  readonly clock: Clock
+  readonly store: JobStore
+  readonly eventLog: EventLog
+  readonly queue: JobQueue
+  readonly tasks: TaskRegistry
+  readonly active: ActiveJobs
+  readonly views: JobViews
+  readonly ender: JobEnder
+  /** Runs a job in the slot that it got. Never rejects. */
+  readonly run: (job: ActiveJob) => Promise<void>
+  readonly concurrency: number
+  readonly maxQueued: number
+  readonly policyDefaults: PolicyDefaults
+  /** A change of a job's status is in the log now. */
+  readonly onWritten: (job: ActiveJob, event: StatusEvent, seq: number) => void
+}
+
+/** After a restart, a job whose holders are gone with the old process waits at least this long for one to come back. */
+const RESTART_GRACE_MS = 10_000
+
+/** The one way in: makes jobs, finds those that the same start had made before, and takes up what an earlier process left. */
+export class JobStarter {
+  readonly #options: JobStarterOptions
+  readonly #clock: Clock
+  #isClosed = false
+  /** Starts that are being recorded and are not in the queue yet: they count against its limit. */
+  #starting = 0
+
+  constructor(options: JobStarterOptions) {
+    this.#options = options
+    this.#clock = options.clock
+  }
+
+  /** Starts are refused from here on. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  /**
+   * Starts a job, or finds the one that the same start had made before. When it settles the job is recorded.
+   * @throws {TetherError} `TETHER_DRAINING`, `TETHER_STORE_UNAVAILABLE`, `TETHER_QUEUE_FULL`, `TETHER_TASK_NOT_FOUND`,
+   * `TETHER_INVALID_REQUEST`, `TETHER_JOB_EXISTS`, `TETHER_IDEMPOTENCY_CONFLICT`, `TETHER_JOB_DELETED`
+   */
+  async start(request: StartRequest): Promise<StartedJob> {
+    const { spec } = request
+    const task = this.#options.tasks.get(spec.task)
+    task.assertInput(spec.input)
+    const known = this.#knownStart(request) ?? (await this.#storedStart(request)) ?? this.#knownStart(request)
+    if (known !== undefined) return this.#joinStart(request, known)
+    // From here to the entry in the maps nothing waits, so that two starts with one id cannot both come through.
+    this.#assertOpen()
+    const job = this.#create(this.#recordOf(request, task), task, request.holder)
+    this.#starting += 1
+    const isRecorded = await job.isRecorded
+    this.#starting -= 1
+    if (!isRecorded) throw notTaken()
+    if (job.isDecided) await job.ended
+    else this.#enqueue(job)
+    return { ref: job.ref, created: true, view: this.#options.views.of(job.record) }
+  }
+
+  /** A job of `parent`'s, recorded and not yet run. Undefined where the store did not take it. */
+  async createChild(
+    parent: ActiveJob,
+    child: { readonly task: RegisteredTask; readonly input: JobRecord['input']; readonly timeoutMs: number },
+  ): Promise<ActiveJob | undefined> {
+    const { record } = parent
+    const policy = policyInForce(
+      { onDisconnect: 'continue', timeoutMs: child.timeoutMs, settleMs: parent.policy.settleMs },
+      this.#options.policyDefaults,
+    )
+    const job = this.#create(
+      {
+        id: mintJobId(),
+        tenant: record.tenant,
+        task: child.task.name,
+        createdAt: this.#clock.now(),
+        input: child.input,
+        policy,
+        metadata: record.metadata,
+        parentId: record.id,
+        fingerprint: '',
+        state: { status: 'queued', attempt: 0 },
+        lastSeq: 0,
+      },
+      child.task,
+      undefined,
+    )
+    return (await job.isRecorded) ? job : undefined
+  }
+
+  /**
+   * Takes up what an earlier process left: jobs that ran are `interrupted`, queued ones wait again; one whose policy is not
+   * `continue` waits for a holder first, for its grace or 10 s at least, and is not run for nobody. Call it once, before the
+   * first start. @throws {Error} where the store does not take it.
+   */
+  async recover(): Promise<{ readonly interrupted: number; readonly queued: number }> {
+    const { store, tasks, eventLog } = this.#options
+    await eventLog.assertWritable()
+    let interrupted = 0
+    let queued = 0
+    for (const record of await store.listActive()) {
+      const job = this.#adopt(record, tasks.find(record.task), Promise.resolve(true))
+      const failure = restartFailure(record, job.task !== undefined)
+      if (failure !== undefined) {
+        interrupted += 1
+        job.apply({ do: 'interrupt', at: this.#clock.now(), failure })
+        continue
+      }
+      queued += 1
+      if (record.policy.onDisconnect === 'continue') this.#enqueue(job)
+      else {
+        const withinMs = Math.max(record.policy.disconnectGraceMs, RESTART_GRACE_MS)
+        job.holders.expect(withinMs, () => this.#enqueue(job))
+      }
+    }
+    await this.#flushed()
+    return { interrupted, queued }
+  }
+
+  async #flushed(): Promise<void> {
+    const { eventLog } = this.#options
+    const givenUp = Promise.withResolvers<never>()
+    const unlisten = eventLog.onHealth((health) => {
+      if (health.kind === 'failing' && health.isGivenUp) givenUp.reject(health.error)
+    })
+    try {
+      await Promise.race([eventLog.flush(), givenUp.promise])
+    } finally {
+      unlisten()
+    }
+  }
+
+  #assertOpen(): void {
+    const { queue, concurrency, maxQueued, eventLog } = this.#options
+    if (this.#isClosed) throw new TetherError('TETHER_DRAINING', 'the server is shutting down and takes no new jobs')
+    if (eventLog.isFailing) throw notTaken()
+    if (queue.running + queue.waiting + this.#starting >= concurrency + maxQueued) {
+      throw new TetherError('TETHER_QUEUE_FULL', `${queue.waiting} jobs are waiting, the limit is ${maxQueued}`)
+    }
+  }
+
+  #recordOf(request: StartRequest, task: RegisteredTask): JobRecord {
+    const { spec, caller, fingerprint, idempotencyKey } = request
+    return {
+      id: spec.jobId ?? mintJobId(),
+      tenant: caller.tenant,
+      task: task.name,
+      createdAt: this.#clock.now(),
+      input: spec.input,
+      policy: policyInForce(spec.policy, this.#options.policyDefaults),
+      metadata: spec.metadata,
+      fingerprint,
+      state: { status: 'queued', attempt: 0 },
+      lastSeq: 0,
+      ...(spec.group === undefined ? {} : { group: spec.group }),
+      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+    }
+  }
+
+  /** Enters a new job everywhere and hands its record to the store, with the end that was asked for before it came. */
+  #create(record: JobRecord, task: RegisteredTask, holder: Holder | undefined): ActiveJob {
+    const { queue, views, ender } = this.#options
+    const recorded = Promise.withResolvers<boolean>()
+    const job = this.#adopt(record, task, recorded.promise)
+    const position = record.parentId === undefined ? queue.positionOf(record.policy.priority) : 0
+    const event: StatusEvent = { type: 'job.queued', job: views.inEvent(record), position }
+    recorded.resolve(this.#record(job, record, event))
+    ender.handPending(job)
+    if (holder !== undefined) this.join(job, holder)
+    return job
+  }
+
+  async #record(job: ActiveJob, record: JobRecord, event: StatusEvent): Promise<boolean> {
+    const isRecorded = await job.log.create(record, [event])
+    if (isRecorded) this.#options.onWritten(job, event, 1)
+    else {
+      job.discard()
+      this.#options.active.remove(job)
+    }
+    return isRecorded
+  }
+
+  /** Takes a job that has not ended into this process's maps. */
+  #adopt(record: JobRecord, task: RegisteredTask | undefined, isRecorded: Promise<boolean>): ActiveJob {
+    const { eventLog, active, ender, onWritten } = this.#options
+    const ref = { tenant: record.tenant, id: record.id }
+    const job = new ActiveJob({
+      clock: this.#clock,
+      record,
+      log: new JobLog(eventLog, this.#clock, ref, record.lastSeq),
+      task,
+      isRecorded,
+      onLastHolderLeft: (left, cause) => ender.applyDisconnectPolicy(left, cause),
+      onWritten,
+    })
+    active.add(job)
+    return job
+  }
+
+  #enqueue(job: ActiveJob): void {
+    const { ender, queue, run } = this.#options
+    const { policy, task, tenant } = job.record
+    const limits: SharedLimit[] = []
+    if (policy.concurrencyKey !== '' && policy.concurrencyLimit > 0) {
+      limits.push({ name: `key/${tenant}/${policy.concurrencyKey}`, limit: policy.concurrencyLimit })
+    }
+    const taskLimit = job.task?.concurrencyLimit
+    if (taskLimit !== undefined) limits.push({ name: `task/${task}`, limit: taskLimit })
+    job.timers.arm('queue', policy.queueTimeoutMs, () => {
+      void ender.request(job, 'cancel', 'timed_out', `it waited ${policy.queueTimeoutMs} ms for a slot`)
+    })
+    queue.add({ key: job.key, tenant, priority: policy.priority, limits, run: () => run(job) })
+  }
+
+  /** The job that an equal start is making or has made and that has not ended. */
+  #knownStart({ spec, caller, idempotencyKey }: StartRequest): ActiveJob | undefined {
+    const { active } = this.#options
+    const byKey = idempotencyKey === undefined ? undefined : active.withIdempotencyKey(caller.tenant, idempotencyKey)
+    if (byKey !== undefined || spec.jobId === undefined) return byKey
+    return active.get({ tenant: caller.tenant, id: spec.jobId })
+  }
+
+  async #storedStart({ spec, caller, idempotencyKey }: StartRequest): Promise<JobRecord | undefined> {
+    const { store } = this.#options
+    const byKey =
+      idempotencyKey === undefined ? undefined : await store.findByIdempotencyKey(caller.tenant, idempotencyKey)
+    if (byKey !== undefined || spec.jobId === undefined) return byKey
+    const found = await store.lookup({ tenant: caller.tenant, id: spec.jobId })
+    if (found.kind === 'spent') {
+      throw new TetherError(
+        'TETHER_JOB_DELETED',
+        `job ${spec.jobId} was deleted; its id cannot be used again for a day`,
+      )
+    }
+    return found.kind === 'found' ? found.record : undefined
+  }
+
+  async #joinStart(request: StartRequest, known: ActiveJob | JobRecord): Promise<StartedJob> {
+    const { fingerprint, idempotencyKey, holder } = request
+    const { views } = this.#options
+    const record = known instanceof ActiveJob ? known.record : known
+    if (record.fingerprint !== fingerprint) {
+      if (idempotencyKey !== undefined && record.idempotencyKey === idempotencyKey) {
+        throw new TetherError('TETHER_IDEMPOTENCY_CONFLICT', 'this Idempotency-Key was used with another body before')
+      }
+      throw new TetherError('TETHER_JOB_EXISTS', `there is a job ${record.id} already, started with another body`)
+    }
+    if (known instanceof ActiveJob) {
+      if (holder !== undefined) this.join(known, holder)
+      // The first start may still be writing the record, which is what this answer promises.
+      if (!(await known.isRecorded)) throw notTaken()
+      return { ref: known.ref, created: false, view: views.of(known.record) }
+    }
+    return { ref: { tenant: record.tenant, id: record.id }, created: false, view: views.of(record) }
+  }
+
+  /** Makes `holder` one of the job's. `false` where it is too late: a job that is being cancelled or has ended has none. */
+  join(job: ActiveJob, holder: Holder): boolean {
+    if (job.isDecided || job.decided.status === 'cancelling') return false
+    job.holders.join(holder, { graceMs: () => job.policy.disconnectGraceMs, leaseMs: job.policy.leaseMs })
+    return true
+  }
+}
+
+function notTaken(): TetherError {
+  return new TetherError('TETHER_STORE_UNAVAILABLE', 'the store does not take writes at the moment; try again')
+}
+
+/** Why a job that an earlier process left cannot go on; undefined where it can. */
+function restartFailure(
+  record: JobRecord,
+  hasTask: boolean,
+): { code: string; message: string; retryable: boolean } | undefined {
+  if (record.state.status !== 'queued' || record.parentId !== undefined) {
+    return { code: 'TETHER_SERVER_CRASHED', message: 'the server died while it ran the job', retryable: true }
+  }
+  if (record.policy.onRestart === 'interrupt') {
+    return { code: 'TETHER_SERVER_CRASHED', message: 'the server ended while the job was queued', retryable: true }
+  }
+  if (hasTask) return undefined
+  return { code: 'TETHER_TASK_GONE', message: `the server has no task ${record.task} any more`, retryable: false }
+}

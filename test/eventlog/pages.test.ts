@@ -1,0 +1,120 @@
+import { describe, expect, test } from 'vitest'
+import { type LogPage, LogPages } from '../../src/eventlog/LogPages.ts'
+import { parseJobId } from '../../src/job/id.ts'
+import { DEFAULT_TENANT } from '../../src/job/key.ts'
+import type { EventBatch, JobStore } from '../../src/store/JobStore.ts'
+import { JumpingClock } from '../JumpingClock.ts'
+import { parseFrames } from '../world.ts'
+
+const REF = { tenant: DEFAULT_TENANT, id: parseJobId('job-12345') }
+
+/** A store that only reads, and notes what it was asked. */
+function readingStore(batches: readonly EventBatch[] = []) {
+  const reads: number[] = []
+  const store = {
+    readEvents: async (_ref: unknown, after: number) => {
+      reads.push(after)
+      return batches.filter(({ lastSeq }) => lastSeq > after)
+    },
+  }
+  return { reads, store: store as unknown as JobStore }
+}
+
+function batchOf(firstSeq: number, lastSeq: number, text = 'x'): EventBatch {
+  const lines = Array.from({ length: lastSeq - firstSeq + 1 }, () =>
+    JSON.stringify({ type: 'output', at: 'now', channel: 'text', text }),
+  )
+  return { firstSeq, lastSeq, lines: lines.join('\n') }
+}
+
+function ask(pages: LogPages, after: number, named = true): Promise<LogPage> {
+  return pages.read({ ref: REF, after, named, maxBytes: 65_536 })
+}
+
+/** What of it has settled after so many turns of the loop. */
+async function settledAfter(turns: number, promises: readonly Promise<unknown>[]): Promise<number> {
+  let settled = 0
+  for (const promise of promises) void promise.then(() => (settled += 1))
+  for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+  return settled
+}
+
+describe('pages of a log', () => {
+  test('have a gap wherever numbers are missing, and begin after the place that was asked for', async () => {
+    const { store } = readingStore([batchOf(1, 1), batchOf(4, 6), batchOf(9, 9)])
+    const pages = new LogPages({ store, clock: new JumpingClock() })
+    const shape = async (after: number) => {
+      const { frames, lastSeq } = await ask(pages, after)
+      const events = parseFrames(frames.toString())
+      return {
+        lastSeq,
+        events: events.map((event) => (event.type === 'gap' ? [event.from, event.to, event.seq] : event.seq)),
+      }
+    }
+    expect(await shape(0)).toEqual({ lastSeq: 9, events: [1, [2, 3, 3], 4, 5, 6, [7, 8, 8], 9] })
+    expect(await shape(2)).toEqual({ lastSeq: 9, events: [[3, 3, 3], 4, 5, 6, [7, 8, 8], 9] })
+    expect(await shape(5)).toEqual({ lastSeq: 9, events: [6, [7, 8, 8], 9] })
+    expect(await shape(9)).toEqual({ lastSeq: 9, events: [] })
+  })
+
+  test('are read and encoded once for all who ask for the same at the same time', async () => {
+    const { store, reads } = readingStore([batchOf(1, 3)])
+    const pages = new LogPages({ store, clock: new JumpingClock() })
+    const [same, unnamed, later] = await Promise.all([
+      Promise.all(Array.from({ length: 50 }, () => ask(pages, 0))),
+      ask(pages, 0, false),
+      ask(pages, 1),
+    ])
+    expect(reads).toEqual([0, 0, 1])
+    expect(new Set(same.map(({ frames }) => frames)).size).toBe(1)
+    expect(Buffer.isBuffer(same[0]?.frames)).toBe(true)
+    expect(unnamed.frames.toString()).not.toContain('event:')
+    expect(parseFrames(later.frames.toString()).map(({ seq }) => seq)).toEqual([2, 3])
+    await ask(pages, 0)
+    expect(reads).toHaveLength(4)
+  })
+
+  test('fail for those who asked, and for nobody else', async () => {
+    const { store } = readingStore([batchOf(1, 3)])
+    const pages = new LogPages({ store, clock: new JumpingClock() })
+    const { readEvents } = store
+    store.readEvents = (ref, after, maxBytes) =>
+      after === 0 ? Promise.reject(new Error('unreadable')) : readEvents(ref, after, maxBytes)
+    const [first, second, other] = await Promise.allSettled([ask(pages, 0), ask(pages, 0), ask(pages, 1)])
+    expect([first.status, second.status, other.status]).toEqual(['rejected', 'rejected', 'fulfilled'])
+  })
+
+  test('come as fast as they can where the loop is idle, and take a tenth of it where it is busy', async () => {
+    const { store } = readingStore([batchOf(1, 1)])
+    /** Each page takes a millisecond; between two turns the loop is busy for `otherMs`. */
+    const served = async (otherMs: number): Promise<number> => {
+      const clock = new JumpingClock()
+      const pages = new LogPages({
+        clock,
+        store: {
+          ...store,
+          readEvents: async (ref, after, maxBytes) => {
+            clock.jump(1)
+            return store.readEvents(ref, after, maxBytes)
+          },
+        },
+      })
+      let isOver = false
+      const work = (): void => {
+        clock.jump(otherMs)
+        if (!isOver) setImmediate(work)
+      }
+      if (otherMs > 0) work()
+      const count = await settledAfter(
+        100,
+        Array.from({ length: 1000 }, (_, n) => ask(pages, -n)),
+      )
+      isOver = true
+      return count
+    }
+    expect(await served(0)).toBeGreaterThan(100)
+    const busy = await served(5)
+    expect(busy).toBeGreaterThan(20)
+    expect(busy).toBeLessThan(80)
+  })
+})
