@@ -8,7 +8,7 @@ root=$(dirname "$(dirname "$script")")
 cd "$root"
 
 # Commands that tests run, each with the Debian package that brings it.
-NEEDED='setpriv:util-linux unshare:util-linux script:bsdutils ps:procps curl:curl tmux:tmux'
+NEEDED='setpriv:util-linux unshare:util-linux mount:mount script:bsdutils ps:procps curl:curl tmux:tmux ip:iproute2 chromium:chromium'
 
 say() {
   printf 'test.sh: %s\n' "$1"

@@ -29,6 +29,7 @@ import { Gate } from './security.ts'
 import { JobFeed } from './sse/JobFeed.ts'
 import { OpenResponses } from './sse/OpenResponses.ts'
 import { ReaderBudget } from './sse/ReaderBudget.ts'
+import { UnansweredWrites } from './UnansweredWrites.ts'
 import { validatorCompiler } from './validation.ts'
 
 export interface FastifyServerOptions {
@@ -56,6 +57,7 @@ export class FastifyServer {
   readonly counters: ServerCounters = zeroCounters()
   readonly #context: ServerContext
   readonly #clock: Clock
+  readonly #unanswered: UnansweredWrites
   #app: FastifyInstance | undefined
   #closing: Promise<void> | undefined
 
@@ -71,6 +73,7 @@ export class FastifyServer {
       open: new OpenResponses(clock, config),
       feed: new JobFeed(jobs, this.counters),
     }
+    this.#unanswered = new UnansweredWrites({ open: this.#context.open, clock, logger, counters: this.counters })
   }
 
   /** How many responses are open that may stay so: streams, and requests that wait for an outcome. */
@@ -83,6 +86,7 @@ export class FastifyServer {
     const { host, port } = this.#context.config
     const app = await this.#build(await readPages())
     this.#app = app
+    this.#unanswered.start(() => app.addresses().filter((address) => typeof address !== 'string'))
     try {
       await app.listen({ host, port })
     } catch (error) {
@@ -111,6 +115,7 @@ export class FastifyServer {
     if (app === undefined) return
     // Before the socket stops listening: closing it also destroys connections whose last bytes still wait for the kernel.
     await this.#context.open.shutDown(CLOSE_GRACE_MS)
+    await this.#unanswered.stop()
     const stopPolling = this.#closeConnectionsOf(app)
     await app.close()
     stopPolling()

@@ -4,6 +4,8 @@ export interface ServerCounters {
   framesAfterEnd: number
   /** Streams destroyed because the kernel took nothing of them for `stallMs`. */
   stalledStreams: number
+  /** Streams and pending answers destroyed because nothing answered what was sent to their client (UnansweredWrites.ts). */
+  vanishedClients: number
   /** Streams of `/jobs/events` destroyed because they fell behind by more than their budget. */
   droppedFeeds: number
   /** Streams destroyed because their job's log could not be read. */
@@ -13,5 +15,12 @@ export interface ServerCounters {
 }
 
 export function zeroCounters(): ServerCounters {
-  return { framesAfterEnd: 0, stalledStreams: 0, droppedFeeds: 0, failedStreams: 0, refusedStreams: 0 }
+  return {
+    framesAfterEnd: 0,
+    stalledStreams: 0,
+    vanishedClients: 0,
+    droppedFeeds: 0,
+    failedStreams: 0,
+    refusedStreams: 0,
+  }
 }

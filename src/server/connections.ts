@@ -2,7 +2,8 @@ import type { Socket } from 'node:net'
 
 /**
  * What every connection is set to. Probes find a client that vanished without a word, on a stream that is idle: after 5 s of
- * silence, three of them a second apart. Heartbeats are rarer than that, since data that waits for an answer suppresses probes.
+ * silence, three of them a second apart. Heartbeats are rarer than that, since data that waits for an answer suppresses probes;
+ * who vanishes while there is such data is found by `UnansweredWrites`.
  */
 const IDLE_BEFORE_PROBE_MS = 5000
 const PROBE_INTERVAL_MS = 1000

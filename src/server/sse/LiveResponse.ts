@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { ClosesWithPresence, Presence } from '../Presence.ts'
 import type { ServerCounters } from '../ServerCounters.ts'
 import { bytesTakenOf } from './kernelProgress.ts'
@@ -37,6 +38,11 @@ export abstract class LiveResponse implements ClosesWithPresence {
 
   /** The server is going away: the response ends now, as well as it can. */
   abstract shutDown(): void
+
+  /** The connection that it goes out on; null once that is over. */
+  get socket(): Socket | null {
+    return this.raw.socket
+  }
 
   destroy(): void {
     this.raw.destroy()

@@ -17,6 +17,7 @@ export class OpenResponses {
   readonly #open = new Set<LiveResponse>()
   #cancelSweep: (() => void) | undefined
   #onEmpty: (() => void) | undefined
+  #onOpened: (() => void) | undefined
 
   constructor(clock: Clock, options: { readonly heartbeatMs: number; readonly stallMs: number }) {
     this.#clock = clock
@@ -35,8 +36,18 @@ export class OpenResponses {
     return this.#open.size
   }
 
+  [Symbol.iterator](): SetIterator<LiveResponse> {
+    return this.#open.values()
+  }
+
+  /** Calls `run` each time that a response opens. For one caller: a later one takes its place. */
+  whenOpened(run: () => void): void {
+    this.#onOpened = run
+  }
+
   add(response: LiveResponse): void {
     this.#open.add(response)
+    this.#onOpened?.()
     this.#cancelSweep ??= this.#clock.schedule(this.#sweepMs, () => this.#sweep(this.#open.values()))
   }
 
