@@ -4,7 +4,8 @@ import { connect, type Socket } from 'node:net'
 export interface StreamOrder {
   readonly url: string
   readonly path: string
-  readonly body: string
+  /** Left out: the stream is asked for with GET. */
+  readonly body?: string
   /** A stream counts as begun once this stands in what it sent. */
   readonly begunBy: string
 }
@@ -22,20 +23,35 @@ export class StreamSocket {
 
   constructor({ url, path, body, begunBy }: StreamOrder) {
     const { hostname, port, host } = new URL(url)
+    const length =
+      body === undefined ? '' : `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`
     this.#begunBy = begunBy
     const socket = connect({ host: hostname, port: Number(port), noDelay: true })
     socket.on('data', (bytes: Buffer) => this.#take(bytes))
     socket.on('error', (error) => this.#begun.reject(error))
     socket.on('close', () => this.#begun.reject(new Error(`the stream ended before it had begun: ${this.#head}`)))
     socket.write(
-      `POST ${path} HTTP/1.1\r\nhost: ${host}\r\ncontent-type: application/json\r\n` +
-        `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      `${body === undefined ? 'GET' : 'POST'} ${path} HTTP/1.1\r\nhost: ${host}\r\n${length}\r\n${body ?? ''}`,
     )
     this.#socket = socket
   }
 
   get begun(): Promise<void> {
     return this.#begun.promise
+  }
+
+  /** Reads nothing more until `resume`: what comes waits in the kernel, and then in the server. */
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  /** Calls `listener` with each piece that comes. */
+  onBytes(listener: (bytes: Buffer) => void): void {
+    this.#socket.on('data', listener)
   }
 
   get jobId(): string {

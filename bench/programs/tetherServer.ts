@@ -51,6 +51,30 @@ const bursting = defineTask({
   },
 })
 
+/** Fills its log at once, then sends `perTurn` events every `everyMs` (0: as fast as they go) for as long as it is let, or ends. */
+const filling = defineTask({
+  name: 'filling',
+  input: Type.Object({
+    count: Type.Integer({ minimum: 0 }),
+    text: Type.String(),
+    perTurn: Type.Integer({ minimum: 0 }),
+    everyMs: Type.Integer({ minimum: 0 }),
+  }),
+  async run(ctx, { count, text, perTurn, everyMs }) {
+    let n = 0
+    while (n < count) await ctx.data('item', { n: (n += 1), text })
+    if (perTurn === 0) return
+    for (;;) {
+      let logged = Promise.resolve()
+      for (let sent = 0; sent < perTurn; sent += 1) {
+        logged = ctx.data('item', { n: (n += 1), text, sentAtMs: sharedNowMs() })
+      }
+      await logged
+      await ctx.sleep(everyMs)
+    }
+  },
+})
+
 let tether: Tether | undefined
 let folder: string | undefined
 let ended: Ended[] = []
@@ -64,7 +88,7 @@ const calls = {
       logger: pino({ level: 'error' }),
       serverEnv: process.env,
       cwd: folder,
-      tasks: [ticking, bursting],
+      tasks: [ticking, bursting, filling],
     })
     // The function has settled and the event is in the log when a watcher is told of it.
     tether.jobs.watch(({ event, row }) => {

@@ -35,7 +35,8 @@ export class JobReader implements BatchListener {
   readonly #isPastEnd: boolean
   #unsubscribe: (() => void) | undefined
   #sentSeq: number
-  #isLive = false
+  /** Defined while what is published goes straight to the sink. */
+  #leaveLive: (() => void) | undefined
   #isReading = false
   #hasRoom = true
   #isClosed = false
@@ -85,13 +86,14 @@ export class JobReader implements BatchListener {
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#endLive()
     this.#unsubscribe?.()
   }
 
   onBatch(batch: PublishedBatch): void {
-    if (!this.#isLive) return
+    if (this.#leaveLive === undefined) return
     if (!this.#hasRoom) {
-      this.#isLive = false
+      this.#endLive()
       return
     }
     // Live means that everything before this batch was sent, so its frames are sent as a whole.
@@ -107,7 +109,7 @@ export class JobReader implements BatchListener {
   }
 
   #advance(): void {
-    if (this.#isLive || this.#isReading || this.#isClosed) return
+    if (this.#leaveLive !== undefined || this.#isReading || this.#isClosed) return
     if (!this.#isCaughtUp() && !this.#sendRecent()) {
       this.#isReading = true
       void this.#catchUp()
@@ -130,7 +132,12 @@ export class JobReader implements BatchListener {
     const log = this.#log
     if (log === undefined || log.hasEnded) this.#finish()
     else if (log.lost !== undefined) this.#fail(log.lost)
-    else this.#isLive = true
+    else this.#leaveLive = this.#pages.joinLive()
+  }
+
+  #endLive(): void {
+    this.#leaveLive?.()
+    this.#leaveLive = undefined
   }
 
   async #catchUp(): Promise<void> {

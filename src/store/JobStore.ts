@@ -79,7 +79,7 @@ export interface ListPlace {
 export interface JobStoreLimits {
   /**
    * How long one job's log may become, in bytes of its lines. Past it the oldest output goes; events of the job's status stay,
-   * and so does the newest batch, however long.
+   * and so does the newest batch.
    */
   readonly maxLogBytes: number
 }
@@ -98,7 +98,8 @@ export interface JobStore {
   /** Every job of every tenant that is not terminal, oldest first, with its input: what a start of the server has to take up. */
   listActive(): Promise<readonly JobRecord[]>
   /**
-   * The log of one job after `after`, whole batches until `maxBytes` are reached (one at least, where there is one).
+   * The log of one job after `after`, batches until `maxBytes` are reached (one at least, where there is one). A batch that was
+   * long may come back as several.
    * The first batch may begin at or before `after`: the reader skips what it has. Numbers that are missing between two batches,
    * or before the first, are output that the limit on a log's length took (`maxLogBytes`). Nothing of a job that is not there.
    */

@@ -31,14 +31,6 @@ function ask(pages: LogPages, after: number, named = true): Promise<LogPage> {
   return pages.read({ ref: REF, after, named, maxBytes: 65_536 })
 }
 
-/** What of it has settled after so many turns of the loop. */
-async function settledAfter(turns: number, promises: readonly Promise<unknown>[]): Promise<number> {
-  let settled = 0
-  for (const promise of promises) void promise.then(() => (settled += 1))
-  for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve))
-  return settled
-}
-
 describe('pages of a log', () => {
   test('have a gap wherever numbers are missing, and begin after the place that was asked for', async () => {
     const { store } = readingStore([batchOf(1, 1), batchOf(4, 6), batchOf(9, 9)])
@@ -84,13 +76,17 @@ describe('pages of a log', () => {
     expect([first.status, second.status, other.status]).toEqual(['rejected', 'rejected', 'fulfilled'])
   })
 
-  test('come as fast as they can where the loop is idle, and take a tenth of it where it is busy', async () => {
-    const { store } = readingStore([batchOf(1, 1)])
-    /** Each page takes a millisecond; between two turns the loop is busy for `otherMs`. */
-    const served = async (otherMs: number): Promise<number> => {
+  describe('take turns with the rest of the loop', () => {
+    /** How many pages of a millisecond each come within so many milliseconds of a clock that only they and the look move. */
+    async function servedWithin(
+      ms: number,
+      options: { readonly idleShare: number; readonly live?: number },
+    ): Promise<number> {
       const clock = new JumpingClock()
+      const { store } = readingStore([batchOf(1, 1)])
       const pages = new LogPages({
         clock,
+        load: { begin: () => undefined, idleShare: () => options.idleShare },
         store: {
           ...store,
           readEvents: async (ref, after, maxBytes) => {
@@ -99,22 +95,28 @@ describe('pages of a log', () => {
           },
         },
       })
-      let isOver = false
-      const work = (): void => {
-        clock.jump(otherMs)
-        if (!isOver) setImmediate(work)
+      const undos = Array.from({ length: options.live ?? 0 }, () => pages.joinLive())
+      const beganMs = clock.monotonicMs()
+      let served = 0
+      while (clock.monotonicMs() - beganMs < ms) {
+        await ask(pages, -served)
+        served += 1
       }
-      if (otherMs > 0) work()
-      const count = await settledAfter(
-        100,
-        Array.from({ length: 1000 }, (_, n) => ask(pages, -n)),
-      )
-      isOver = true
-      return count
+      for (const undo of undos) undo()
+      return served
     }
-    expect(await served(0)).toBeGreaterThan(100)
-    const busy = await served(5)
-    expect(busy).toBeGreaterThan(20)
-    expect(busy).toBeLessThan(80)
+
+    test('all that they may while it has time to spare', async () => {
+      expect(await servedWithin(200, { idleShare: 1, live: 100 })).toBeGreaterThan(120)
+    })
+
+    test('a tenth while it is busy with many that follow live, and more the fewer those are', async () => {
+      const [many, one, none] = await Promise.all([100, 1, 0].map((live) => servedWithin(400, { idleShare: 0, live })))
+      expect(many).toBeGreaterThan(10)
+      expect(many).toBeLessThan(80)
+      expect(one).toBeGreaterThan(many ?? 0)
+      expect(none).toBeGreaterThan(one ?? 0)
+      expect(none).toBeGreaterThan(200)
+    })
   })
 })

@@ -1,5 +1,5 @@
 /** What readers that are behind may have in memory together, as long as there are not thousands of them. */
-const POOL_BYTES = 16 * 1024 * 1024
+const POOL_BYTES = 8 * 1024 * 1024
 
 /** However many there are, each may have this much: less would cost more in turns than it saves. */
 const MIN_BYTES = 16 * 1024

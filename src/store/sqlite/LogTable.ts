@@ -3,9 +3,13 @@ import { type EventBatch, StoreError } from '../JobStore.ts'
 import { bytes, integer, type Row, text } from './columns.ts'
 import type { LiveJob, LiveJobs } from './LiveJobs.ts'
 import { decodePlaces, encodePlaces, type Place, placesFrom } from './places.ts'
+import { splitBatch } from './splitBatch.ts'
 
 /** A chapter's row is then 0.5 KiB, small enough to stay inside a page of the table's tree. */
 const CHAPTER_BATCHES = 64
+
+/** A row is what a reader gets at the least. */
+const MAX_ROW_UNITS = 64 * 1024
 
 /** How many rows of the log an open looks through for tails; a tail that reaches further back is written as a chapter. */
 const TAIL_WINDOW_ROWS = 65_536
@@ -51,13 +55,17 @@ export class LogTable {
     this.#lastRow = lastRow
   }
 
-  append(live: LiveJob, { firstSeq, lastSeq, lines }: EventBatch): void {
+  append(live: LiveJob, batch: EventBatch): void {
+    for (const part of splitBatch(batch, MAX_ROW_UNITS)) this.#appendRow(live, part)
+    if (live.bytes > this.#maxLogBytes) this.#trim(live, this.#lastRow)
+  }
+
+  #appendRow(live: LiveJob, { firstSeq, lastSeq, lines }: EventBatch): void {
     const row = Number(this.#statements.insertBatch.run(live.job, firstSeq, lastSeq, lines).lastInsertRowid)
     this.#lastRow = row
     this.#live.extend(live, { row, firstSeq }, lastSeq)
     this.#live.grow(live, Buffer.byteLength(lines))
     if (live.tail.length >= CHAPTER_BATCHES) this.writeChapter(live)
-    if (live.bytes > this.#maxLogBytes) this.#trim(live, row)
   }
 
   /**
