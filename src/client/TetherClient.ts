@@ -1,12 +1,15 @@
-import { Agent, type Dispatcher } from 'undici'
+import type { Dispatcher } from 'undici'
 import type { CancelKind } from '../job/cancellation.ts'
 import type { Json } from '../job/json.ts'
 import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
 import type { JobView } from '../job/view.ts'
-import { ConnectionLost, ServerUnreachable, StreamCut, TetherApiError } from './error.ts'
-import { JobStream } from './JobStream.ts'
+import { ConnectionLost, ServerUnreachable, StreamCut } from './error.ts'
+import { type HoldTerms, JobStream, type StreamServer } from './JobStream.ts'
 import { isJobId, JOB_ID_FORM } from './jobId.ts'
-import { readAnswer } from './readAnswer.ts'
+import { Reconnect, type ReconnectOptions } from './Reconnect.ts'
+import type { StreamAnswer } from './StreamConnection.ts'
+import { DEFAULT_SERVER, type Request, Transport } from './Transport.ts'
+import type { Attempt } from './tryAgain.ts'
 
 /** A job to start (protocol, section 3). What is left out takes the server's default. */
 export interface JobSpec extends Partial<JobPolicy> {
@@ -24,8 +27,15 @@ export interface StartOptions {
   readonly idempotencyKey?: string
 }
 
-export interface AttachOptions {
+/** How a stream lives. */
+export interface StreamOptions {
+  /** Aborting closes the connection and ends every way back; its reason is thrown. For a holder it is the leaving. */
   readonly signal?: AbortSignal
+  /** How a connection that breaks is made anew, `false` where it is not. Default: with the defaults of the options. */
+  readonly reconnect?: false | ReconnectOptions
+}
+
+export interface AttachOptions extends StreamOptions {
   /** Only events with a greater `seq`. Without it, the whole log. */
   readonly after?: number
   /** Whether the stream keeps the job alive as a holder. Default: it only looks. */
@@ -74,74 +84,77 @@ export interface TaskView {
   readonly [key: string]: Json
 }
 
-const DEFAULT_SERVER = 'http://127.0.0.1:3000'
-/** The longest `wait` of a cancel is 60 s. */
-const HEADERS_TIMEOUT_MS = 90_000
-/** Twenty heartbeats of the server's default: a server that vanished without closing its connections. */
-const SILENCE_MS = 300_000
-
-/** Node names the step that failed: after these no byte of the request can have reached a server. */
-const CONNECTING: ReadonlySet<unknown> = new Set(['connect', 'getaddrinfo'])
-/** Codes of a handshake that failed (TLS), and of an answer that is no HTTP: no Tether server has taken the request. */
-const NO_TETHER = /^(UND_ERR_CONNECT_TIMEOUT|EPROTO|HPE_|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL)/
+/**
+ * Eight heartbeats of the server's default. What finds a server that vanished is TCP keep-alive, within about 15 s; this is for
+ * one that hangs, or that hides behind a proxy that does not notice. A holder that leaves a server that only hangs loses its job
+ * where there is no grace, so the limit outlasts a task that blocks the server for a minute, and a HEARTBEAT_MS of a minute, the
+ * longest that gets through a proxy with the usual limit (nginx: `proxy_read_timeout`, 60 s).
+ */
+const MAX_SILENCE_MS = 120_000
 
 /**
- * A client of one server. Every method rejects with `TetherApiError` where the server refuses, `ServerUnreachable` where there
- * is none, `ConnectionLost` where the connection broke before the answer was whole (`StreamCut` for streams), and the reason of
- * its signal where that fires. An id that no job can have is a `TypeError`, and nothing is sent.
+ * A client of one server. Streams come back by themselves where their connection breaks; everything else is sent once. Every
+ * method rejects with `TetherApiError` where the server refuses, `ServerUnreachable` where there is none, `ConnectionLost` where
+ * the connection broke before the answer was whole (`StreamCut` for streams), and the reason of its signal where that fires. An
+ * id that no job can have is a `TypeError`, and nothing is sent.
  */
 export class TetherClient implements AsyncDisposable {
-  readonly #base: URL
-  readonly #token: string | undefined
-  /** HTTP/1.1 only: there, leaving a stream closes a socket, which every proxy passes on. */
-  readonly #agent: Agent
+  readonly #transport: Transport
+  readonly #closing = new AbortController()
 
-  /** @throws {TypeError} where `server` is not an absolute http or https URL. */
-  constructor(options: { server?: string; token?: string } = {}) {
-    this.#base = parseServer(options.server ?? DEFAULT_SERVER)
-    this.#token = options.token
-    this.#agent = new Agent({
-      allowH2: false,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      bodyTimeout: SILENCE_MS,
-      connect: { timeout: 10_000, keepAlive: true, keepAliveInitialDelay: 5_000 },
+  /**
+   * `maxSilenceMs`: a stream on which nothing comes for so long, not even a heartbeat, counts as broken. Default 120000; more than
+   * the server's HEARTBEAT_MS where that is another than 15000; 0 is no limit.
+   * @throws {TypeError} where `server` is not an absolute http or https URL.
+   */
+  constructor(options: { server?: string; token?: string; maxSilenceMs?: number } = {}) {
+    const { server = DEFAULT_SERVER, token, maxSilenceMs = MAX_SILENCE_MS } = options
+    this.#transport = new Transport({ server, token, maxSilenceMs })
+  }
+
+  /**
+   * Starts a job and streams it, as its holder. Resolves when the job is recorded. A connection that breaks before that is made
+   * anew where the start can be sent twice, which is where it has a `jobId` or an `idempotencyKey`; else it is a `StreamCut`. No
+   * server at all is `ServerUnreachable` at once.
+   */
+  async stream(spec: JobSpec, options: StartOptions & StreamOptions = {}): Promise<JobStream> {
+    const { disconnectGraceMs = 0, leaseMs = 0 } = spec
+    return await this.#openStream({
+      jobId: spec.jobId,
+      after: 0,
+      hold: true,
+      options,
+      terms: { disconnectGraceMs, leaseMs },
+      isRepeatable: spec.jobId !== undefined || options.idempotencyKey !== undefined,
+      send: (signal) =>
+        this.#askForStream('POST', 'execute/stream', spec.jobId, { body: spec, headers: keyHeader(options), signal }),
     })
   }
 
-  /** Starts a job and streams it, as its holder. Resolves when the job is recorded. */
-  async stream(spec: JobSpec, options: StartOptions = {}): Promise<JobStream> {
-    try {
-      const answer = await this.#send('POST', 'execute/stream', {
-        body: spec,
-        headers: { accept: 'text/event-stream', ...keyHeader(options) },
-        signal: options.signal,
-      })
-      return await this.#openStream(answer, { jobId: spec.jobId, after: 0, signal: options.signal })
-    } catch (error) {
-      // The request was on its way: the job may have been started, so this is not "nothing happened".
-      throw error instanceof ConnectionLost ? new StreamCut(spec.jobId, 0, error.cause) : error
-    }
-  }
-
-  /** Streams a job that exists: what comes after `after`, then what happens, to its terminal event. */
+  /**
+   * Streams a job that exists: what comes after `after`, then what happens, to its terminal event. Resolves with the answer's head;
+   * a connection that breaks before it is made anew. No server at all is `ServerUnreachable` at once.
+   */
   async attach(id: string, options: AttachOptions = {}): Promise<JobStream> {
-    const { after, hold, signal } = options
-    const query = { after, hold: hold === true ? 'true' : undefined }
-    try {
-      const answer = await this.#send('GET', jobPath(id, '/events'), {
-        query,
-        headers: { accept: 'text/event-stream' },
-        signal,
-      })
-      return await this.#openStream(answer, { jobId: id, after: after ?? 0, signal })
-    } catch (error) {
-      throw error instanceof ConnectionLost ? new StreamCut(id, after ?? 0, error.cause) : error
-    }
+    const { after, hold = false } = options
+    return await this.#openStream({
+      jobId: id,
+      after: after ?? 0,
+      hold,
+      options,
+      terms: undefined,
+      isRepeatable: true,
+      send: (signal) => this.#attach(id, { after, hold }, signal),
+    })
   }
 
   /** Starts a job in the background. */
   async start(spec: JobSpec, options: StartOptions = {}): Promise<JobView> {
-    return await this.#ask<JobView>('POST', 'jobs', { body: spec, headers: keyHeader(options), signal: options.signal })
+    return await this.#transport.ask<JobView>('POST', 'jobs', {
+      body: spec,
+      headers: keyHeader(options),
+      signal: options.signal,
+    })
   }
 
   /** Hard: the job's work is ended now. */
@@ -155,18 +168,23 @@ export class TetherClient implements AsyncDisposable {
   }
 
   async job(id: string, options: { signal?: AbortSignal } = {}): Promise<JobView> {
-    return await this.#ask<JobView>('GET', jobPath(id), { signal: options.signal })
+    return await this.#transport.ask<JobView>('GET', jobPath(id), { signal: options.signal })
   }
 
   /** Newest first; rows without `input` and `result`. */
   async list(filter: JobFilter = {}): Promise<JobPage> {
     const { signal, ...query } = filter
-    const page = await this.#ask<{ jobs: JobView[]; nextCursor?: string | null }>('GET', 'jobs', { query, signal })
+    const page = await this.#transport.ask<{ jobs: JobView[]; nextCursor?: string | null }>('GET', 'jobs', {
+      query,
+      signal,
+    })
     return { jobs: page.jobs, nextCursor: page.nextCursor ?? undefined }
   }
 
   async tasks(options: { signal?: AbortSignal } = {}): Promise<readonly TaskView[]> {
-    const answer = await this.#ask<TaskView[] | { tasks: TaskView[] }>('GET', 'tasks', { signal: options.signal })
+    const answer = await this.#transport.ask<TaskView[] | { tasks: TaskView[] }>('GET', 'tasks', {
+      signal: options.signal,
+    })
     return 'tasks' in answer ? answer.tasks : answer
   }
 
@@ -176,12 +194,25 @@ export class TetherClient implements AsyncDisposable {
     change: { onDisconnect?: OnDisconnect; disconnectGraceMs?: number },
     options: { signal?: AbortSignal } = {},
   ): Promise<JobView> {
-    return await this.#ask<JobView>('PATCH', jobPath(id), { body: change, signal: options.signal })
+    return await this.#transport.ask<JobView>('PATCH', jobPath(id), { body: change, signal: options.signal })
   }
 
-  /** Closes every connection, those of open streams too. */
+  /**
+   * Renews the lease of a holder, as `JobStream.holder` names it. A stream does that by itself.
+   * Refused with `TETHER_INVALID_REQUEST` where the job has no such holder any more.
+   */
+  async renewLease(id: string, holder: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const answer = await this.#transport.send('POST', jobPath(id, '/lease'), {
+      body: { holder },
+      signal: options.signal,
+    })
+    await answer.body.dump()
+  }
+
+  /** Closes every connection, those of open streams too, which do not come back: their loops throw `StreamCut`. */
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    this.#closing.abort()
+    await this.#transport.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -190,120 +221,87 @@ export class TetherClient implements AsyncDisposable {
 
   async #end(kind: CancelKind, id: string, options: CancelOptions): Promise<CancelAnswer> {
     const { reason, ifUnknown, waitSeconds, signal } = options
-    const answer = await this.#send('POST', jobPath(id, `/${kind}`), {
+    const answer = await this.#transport.send('POST', jobPath(id, `/${kind}`), {
       body: { ...(reason === undefined ? {} : { reason }), ...(ifUnknown === undefined ? {} : { ifUnknown }) },
       query: { wait: waitSeconds },
       signal,
     })
     const delivery = headerOf(answer, 'x-tether-delivery')
-    const body = await this.#read<JobView | { id: string; remembered: true; kind: CancelKind; expiresAt: string }>(
-      answer,
-      signal,
-    )
+    const body = await this.#transport.read<
+      JobView | { id: string; remembered: true; kind: CancelKind; expiresAt: string }
+    >(answer, signal)
     if ('remembered' in body) {
       return { kind: 'remembered', id: body.id, request: body.kind, expiresAt: body.expiresAt, delivery }
     }
     return { kind: answer.statusCode === 200 ? 'ended' : 'accepted', job: body, delivery }
   }
 
-  async #openStream(
-    answer: Dispatcher.ResponseData,
-    options: { jobId: string | undefined; after: number; signal: AbortSignal | undefined },
-  ): Promise<JobStream> {
-    const { after, signal } = options
-    const jobId = headerOf(answer, 'x-tether-job-id') ?? options.jobId
+  async #openStream(opening: {
+    readonly jobId: string | undefined
+    readonly after: number
+    readonly hold: boolean
+    readonly options: StreamOptions
+    readonly terms: HoldTerms | undefined
+    readonly isRepeatable: boolean
+    readonly send: Attempt<StreamAnswer>
+  }): Promise<JobStream> {
+    const { after, hold, terms, isRepeatable, send } = opening
+    const { signal = new AbortController().signal, reconnect: asked = {} } = opening.options
+    const reconnect = asked === false ? undefined : new Reconnect(asked, this.#closing.signal)
+    const answer = await send(signal).catch(async (error: unknown) => {
+      if (!(error instanceof ConnectionLost)) throw error
+      // The request was on its way: the job may have been started, so this is not "nothing happened".
+      const cut = new StreamCut(opening.jobId, after, error.cause)
+      if (reconnect === undefined || !isRepeatable) throw cut
+      return await reconnect.resume(cut, { graceMs: terms?.disconnectGraceMs ?? 0, signal }, send)
+    })
+    return JobStream.open(answer, {
+      server: this.#serverOf(answer.jobId, hold),
+      after,
+      signal: opening.options.signal,
+      reconnect,
+      terms,
+    })
+  }
+
+  #serverOf(id: string, hold: boolean): StreamServer {
+    return {
+      attach: (after, signal) => this.#attach(id, { after, hold }, signal),
+      renewLease: (holder, signal) => this.renewLease(id, holder, { signal }),
+      job: (signal) => this.job(id, { signal }),
+    }
+  }
+
+  async #attach(
+    id: string,
+    { after, hold }: { readonly after: number | undefined; readonly hold: boolean },
+    signal: AbortSignal,
+  ): Promise<StreamAnswer> {
+    const query = { after, hold: hold ? 'true' : undefined }
+    return await this.#askForStream('GET', jobPath(id, '/events'), id, { query, signal })
+  }
+
+  async #askForStream(
+    method: Dispatcher.HttpMethod,
+    path: string,
+    id: string | undefined,
+    request: Request,
+  ): Promise<StreamAnswer> {
+    const headers = { accept: 'text/event-stream', ...request.headers }
+    const answer = await this.#transport.send(method, path, { ...request, headers })
+    const jobId = headerOf(answer, 'x-tether-job-id') ?? id
     if (answer.statusCode === 204 && jobId !== undefined) {
       await answer.body.dump()
-      return new JobStream({ jobId, holder: undefined, body: undefined, after, signal })
+      return { jobId, holder: undefined, body: undefined }
     }
     if (jobId === undefined || headerOf(answer, 'content-type')?.startsWith('text/event-stream') !== true) {
       answer.body.on('error', ignoreOwnDestroy).destroy()
-      throw new ServerUnreachable(`${this.#base.href} answered, and not with a job's stream as a Tether server does`)
+      throw new ServerUnreachable(
+        `${this.#transport.server} answered, and not with a job's stream as a Tether server does`,
+      )
     }
-    return new JobStream({ jobId, holder: headerOf(answer, 'x-tether-holder'), body: answer.body, after, signal })
+    return { jobId, holder: headerOf(answer, 'x-tether-holder'), body: answer.body }
   }
-
-  async #ask<T>(method: Dispatcher.HttpMethod, path: string, request: Request): Promise<T> {
-    return await this.#read<T>(await this.#send(method, path, request), request.signal)
-  }
-
-  async #read<T>(answer: Dispatcher.ResponseData, signal: AbortSignal | undefined): Promise<T> {
-    try {
-      return await readAnswer<T>(answer, this.#base.href)
-    } catch (error) {
-      throw this.#failureOf(error, signal)
-    }
-  }
-
-  /** The answer's head; a refusal is read and thrown. */
-  async #send(method: Dispatcher.HttpMethod, path: string, request: Request): Promise<Dispatcher.ResponseData> {
-    const { body, headers, query, signal } = request
-    const url = new URL(path, this.#base)
-    for (const [name, value] of Object.entries(query ?? {})) {
-      if (value !== undefined) url.searchParams.set(name, String(value))
-    }
-    try {
-      const answer = await this.#agent.request({
-        origin: url.origin,
-        path: `${url.pathname}${url.search}`,
-        method,
-        headers: {
-          ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-          ...headers,
-        },
-        body: body === undefined ? null : JSON.stringify(body),
-        signal: signal ?? null,
-      })
-      if (answer.statusCode >= 300) await readAnswer(answer, this.#base.href)
-      return answer
-    } catch (error) {
-      throw this.#failureOf(error, signal)
-    }
-  }
-
-  #failureOf(error: unknown, signal: AbortSignal | undefined): unknown {
-    if (signal?.aborted === true) return signal.reason
-    if (!(error instanceof Error) || error instanceof TetherApiError) return error
-    if (isNotConnected(error))
-      return new ServerUnreachable(`no server at ${this.#base.href}: ${reasonOf(error)}`, { cause: error })
-    // Our own errors have no code, nor has a bug; undici says so itself where it refused the request.
-    if (!('code' in error) || error.code === 'UND_ERR_INVALID_ARG') return error
-    return new ConnectionLost(`the connection to ${this.#base.href} broke: ${error.message}`, { cause: error })
-  }
-}
-
-interface Request {
-  readonly body?: object
-  readonly headers?: Readonly<Record<string, string>>
-  readonly query?: Readonly<Record<string, string | number | undefined>>
-  readonly signal?: AbortSignal | undefined
-}
-
-function parseServer(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
-    throw new TypeError(`server must be an http or https URL such as ${DEFAULT_SERVER}, got ${JSON.stringify(text)}`)
-  }
-  // Relative paths are resolved against it, which would drop the last segment of a path without a slash at its end.
-  if (!url.pathname.endsWith('/')) url.pathname += '/'
-  url.search = ''
-  url.hash = ''
-  return url
-}
-
-/** A name with several addresses gives one error for each of them, wrapped. */
-function isNotConnected(error: unknown): boolean {
-  if (error instanceof AggregateError) return error.errors.every(isNotConnected)
-  if (!(error instanceof Error)) return false
-  if ('syscall' in error && CONNECTING.has(error.syscall)) return true
-  if (error.name === 'HTTPParserError') return true
-  return 'code' in error && typeof error.code === 'string' && NO_TETHER.test(error.code)
-}
-
-/** The message of an error that wraps several is empty. */
-function reasonOf(error: Error): string {
-  return error.message === '' && 'code' in error ? String(error.code) : error.message
 }
 
 /** An id of another form never goes out: `..` or an empty one would name another route. */

@@ -43,3 +43,12 @@ export class StreamCut extends ConnectionLost {
     this.lastSeq = lastSeq
   }
 }
+
+/**
+ * Whether the same request may go through when it is sent again: the connection broke, no Tether server answered (a proxy's page
+ * counts as that), or the server refused it for now: 429, and everything from 500 on.
+ */
+export function isTemporary(error: unknown): boolean {
+  if (error instanceof TetherApiError) return error.statusCode === 429 || error.statusCode >= 500
+  return error instanceof ConnectionLost || error instanceof ServerUnreachable
+}

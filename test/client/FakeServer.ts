@@ -43,6 +43,8 @@ export class FakeJob {
   disconnects = 0
   result: Json | undefined
   receipt: Receipt | undefined
+  /** Of streams that hold the job, as JSON: what leases are renewed with. To take one away is to let its lease run out. */
+  readonly holders = new Set<string>()
   readonly #frames: string[] = []
   readonly #readers = new Set<ServerResponse>()
   readonly #enders = new Set<() => void>()
@@ -154,8 +156,16 @@ export class FakeJob {
     for (const reader of this.#readers) reader.write(bytes)
   }
 
+  /** Loses the events after `lastSeq`, as a machine does that loses its power. */
+  loseTail(lastSeq: number): void {
+    this.#frames.length = lastSeq
+  }
+
   attach(response: ServerResponse, after: number): void {
-    response.write(`retry: 1000\n\n${this.#frames.slice(after).join('')}`)
+    const lastSeq = this.#frames.length
+    const gap = { jobId: this.id, seq: lastSeq, type: 'gap', at: AT, from: lastSeq, to: lastSeq, reason: 'log_lost' }
+    const lost = after > lastSeq ? `id: ${lastSeq}\nevent: gap\ndata: ${JSON.stringify(gap)}\n\n` : ''
+    response.write(`retry: 1000\n\n${lost}${this.#frames.slice(after).join('')}`)
     if (this.isTerminal) {
       response.end()
       return
@@ -201,6 +211,7 @@ export class FakeServer {
   /** Answers instead of the routes, where it returns true. */
   intercept: (request: IncomingMessage, response: ServerResponse) => boolean = () => false
   readonly #remembered = new Map<string, CancelKind>()
+  #holderCount = 0
   readonly #server = createServer((request, response) => {
     void this.#answer(request, response)
   })
@@ -227,8 +238,14 @@ export class FakeServer {
     return this.seen.filter((request) => request.method === method && path.test(request.path))
   }
 
+  /** Answers a request with a refusal. */
+  refuse(response: ServerResponse, statusCode: number, code: string, headers: Record<string, string> = {}): void {
+    json(response, statusCode, { statusCode, code, error: 'Refused', message: `refused with ${code}` }, headers)
+  }
+
   async close(): Promise<void> {
     this.#server.closeAllConnections()
+    // Also where it is closed already: a test may have been about that.
     await new Promise<void>((resolve) => {
       this.#server.close(() => resolve())
     })
@@ -285,7 +302,11 @@ export class FakeServer {
         json(response, 200, job.view())
       }
     } else if (method === 'GET' && action === '/events') {
-      this.#attach(job, query.get('after'), response)
+      this.#attach(job, query, response)
+    } else if (method === 'POST' && action === '/lease') {
+      const holder = JSON.stringify(body?.['holder'])
+      if (job.holders.has(holder)) response.writeHead(204).end()
+      else refuse(response, 400, 'TETHER_INVALID_REQUEST', `job ${id} has no holder ${holder}`)
     } else refuse(response, 404, 'TETHER_ROUTE_NOT_FOUND', `there is no route ${route}`)
   }
 
@@ -300,12 +321,18 @@ export class FakeServer {
       return
     }
     const id = typeof body['jobId'] === 'string' ? body['jobId'] : `job_fake${this.jobs.size}`
+    const known = this.jobs.get(id)
+    if (known !== undefined && !background) {
+      streamHead(response, id, this.#holderOf(known))
+      known.attach(response, 0)
+      return
+    }
     const job = new FakeJob(id, body)
     this.jobs.set(id, job)
     job.queue()
     if (background) json(response, 202, job.view(), { location: `/jobs/${id}` })
     else {
-      streamHead(response, id, 'holder-1')
+      streamHead(response, id, this.#holderOf(job))
       job.attach(response, 0)
     }
     const kind = this.#remembered.get(id)
@@ -314,13 +341,21 @@ export class FakeServer {
     else job.released(kind, { ...RECEIPT, released: { ...RECEIPT.released, processes: 0 } })
   }
 
-  #attach(job: FakeJob, after: string | null, response: ServerResponse): void {
-    if (after !== null && job.isTerminal && Number(after) >= job.view().lastSeq) {
+  #attach(job: FakeJob, query: URLSearchParams, response: ServerResponse): void {
+    const after = query.get('after')
+    if (after !== null && job.isTerminal && Number(after) === job.view().lastSeq) {
       response.writeHead(204).end()
       return
     }
-    streamHead(response, job.id, undefined)
+    streamHead(response, job.id, query.get('hold') === 'true' && !job.isTerminal ? this.#holderOf(job) : undefined)
     job.attach(response, Number(after ?? 0))
+  }
+
+  #holderOf(job: FakeJob): string {
+    this.#holderCount += 1
+    const holder = `holder-${this.#holderCount}`
+    job.holders.add(JSON.stringify(holder))
+    return holder
   }
 
   async #end(

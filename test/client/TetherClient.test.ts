@@ -96,7 +96,7 @@ test.each([
   ['ends properly', 'endStreamsEarly'],
 ] as const)('a stream that %s before its terminal event is cut, never a quiet end', async (_, how) => {
   const { server, client } = await start()
-  const stream = await client.stream(TICKS)
+  const stream = await client.stream(TICKS, { reconnect: false })
   const types = typesOf(stream)
   await vi.waitFor(() => expect(stream.lastSeq).toBe(2))
   server.job[how]()
@@ -111,7 +111,7 @@ test('a connection that breaks before the head is a cut as well, since the job m
     request.socket.destroy()
     return true
   }
-  await expect(client.stream({ ...TICKS, jobId: 'job_chosen' })).rejects.toMatchObject({
+  await expect(client.stream({ ...TICKS, jobId: 'job_chosen' }, { reconnect: false })).rejects.toMatchObject({
     name: 'StreamCut',
     jobId: 'job_chosen',
     lastSeq: 0,
@@ -161,6 +161,8 @@ test('what is no event makes the stream a cut one, with the reason', async () =>
   const { server, client } = await start()
   server.play = (job) => job.write('data: {"no":"type"}\n\n')
   await expect(typesOf(await client.stream(TICKS))).rejects.toThrow('an event must be a JSON object with a type')
+  // It would come again.
+  expect(server.requestsTo('GET', /events$/)).toEqual([])
 })
 
 test('attaching reads on after a place and does not hold unless asked to', async () => {

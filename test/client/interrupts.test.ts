@@ -84,18 +84,30 @@ test('a job that succeeds before the cancel arrives has succeeded', async () => 
   await expectExit(client, 0)
 })
 
-test('a cancel that cannot be sent becomes a leaving, which the server sees', async () => {
+test('a cancel that is refused for good becomes a leaving, which the server sees', async () => {
   const { server, client } = await running()
   server.intercept = (request, response) => {
     if (request.url?.includes('/cancel') !== true) return false
-    const body = { statusCode: 503, code: 'TETHER_STORE_UNAVAILABLE', error: 'x', message: 'the store is gone' }
-    response.writeHead(503, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    server.refuse(response, 401, 'TETHER_UNAUTHORIZED')
     return true
   }
   client.child.kill('SIGINT')
   await expectExit(client, 130)
-  expect(client.err()).toContain('the store is gone; left it instead\n')
+  expect(client.err()).toContain('refused with TETHER_UNAUTHORIZED; left it instead\n')
   await eventually(() => expect(server.job.disconnects).toBe(1))
+})
+
+test('a cancel that is refused for now is sent again', async () => {
+  const { server, client } = await running()
+  server.intercept = (request, response) => {
+    if (request.url?.includes('/cancel') !== true || server.requestsTo('POST', /cancel$/).length > 2) return false
+    server.refuse(response, 503, 'TETHER_TOMBSTONES_FULL', { 'retry-after': '0' })
+    return true
+  }
+  client.child.kill('SIGINT')
+  await expectExit(client, 130)
+  expect(client.err()).toContain('\ncancelled: 13 processes gone')
+  expect(server.requestsTo('POST', /cancel$/)).toHaveLength(3)
 })
 
 test('an outcome that does not come is waited for settleMs and 3 s, no longer', async () => {

@@ -13,6 +13,14 @@ test.each([
   [['--input', '{}', 'hello'], '--input belongs to --task'],
   [['--json', '--quiet', 'hello'], 'exclude each other'],
   [['--on-interrupt', 'explode', 'hello'], '--on-interrupt must be cancel, stop or detach, got "explode"'],
+  [['--grace-ms', '1.5', 'hello'], '--grace-ms must be a whole number from 0 to 3600000 (milliseconds), got "1.5"'],
+  [['--grace-ms', '3600001', 'hello'], '--grace-ms must be a whole number from 0 to 3600000'],
+  [['--grace-ms=', 'hello'], '--grace-ms must be a whole number from 0 to 3600000 (milliseconds), got ""'],
+  [['--lease-ms=-1', 'hello'], '--lease-ms must be a whole number from 0 to 2147483647 (milliseconds), got "-1"'],
+  [['--lease-ms', '2147483648', 'hello'], '--lease-ms must be a whole number from 0 to 2147483647'],
+  [['--lease-ms', '5s', 'hello'], '--lease-ms must be a whole number'],
+  [['--grace-ms', '5', 'attach', 'job_12345'], '--grace-ms belongs to a start, not to attach'],
+  [['--lease-ms', '5', 'list'], '--lease-ms belongs to a start, not to list'],
   [['--hold', 'show', 'job_12345'], '--hold belongs to attach'],
   [['show'], 'show takes the ID of one job'],
   [['cancel', '../jobs'], 'a job id must be 8 to 64 characters'],
@@ -35,4 +43,13 @@ test('an option comes before the environment, and an empty variable is none', ()
 
 test('a token that cannot be sent is not shown', () => {
   expect(() => parseInvocation(['list', '--token', 'secret words'], {})).not.toThrow('secret')
+})
+
+test('the grace and the lease of a start are whole milliseconds, and left to the server where they are not given', () => {
+  const startOf = (...args: string[]): unknown => parseInvocation(args, {}).command
+  expect(startOf('--grace-ms', '3600000', '--lease-ms', '2147483647', 'hello')).toMatchObject({
+    terms: { disconnectGraceMs: 3_600_000, leaseMs: 2_147_483_647 },
+  })
+  expect(startOf('--task', 'ticks', '--grace-ms', '0')).toMatchObject({ terms: { disconnectGraceMs: 0 } })
+  expect(startOf('hello')).toHaveProperty('terms', {})
 })

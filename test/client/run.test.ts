@@ -135,14 +135,16 @@ test('a reader that goes away ends a list as well', async () => {
   expect(client.err()).toBe('')
 })
 
-test('a server that dies in the middle is exit code 1, with the way to find out more', async () => {
+test('a server that dies in the middle and stays away is exit code 1, with the way to find out more', async () => {
   const server = await startFakeServer()
   const client = spawnClient(COMMAND, { server: server.url })
   await eventually(() => expect(server.jobs.size).toBe(1))
   server.job.output('stdout', 'so far\n')
   await eventually(() => expect(client.out()).toBe('so far\n'))
-  server.job.cut()
+  const diedAtMs = performance.now()
+  await server.close()
   await expectExit(client, 1)
+  expect(performance.now() - diedAtMs).toBeGreaterThan(9900)
   expect(client.err()).toContain('tether: the connection was lost')
   expect(client.err()).toContain(`show ${server.job.id}`)
 })

@@ -57,7 +57,7 @@ export function spawnProgram(
 }
 
 /** Polls until the assertion holds; a busy machine may take its time to start a process. */
-export async function eventually(assertion: () => void): Promise<void> {
+export async function eventually(assertion: () => void | Promise<void>): Promise<void> {
   await vi.waitFor(assertion, { timeout: 10_000, interval: 10 })
 }
 

@@ -1,8 +1,12 @@
 import type { CancelKind } from '../../job/cancellation.ts'
 import type { JobEvent } from '../../job/event.ts'
+import type { JobView } from '../../job/view.ts'
 import { StreamCut, TetherApiError } from '../error.ts'
 import type { JobStream } from '../JobStream.ts'
-import type { TetherClient } from '../TetherClient.ts'
+import type { StreamOptions, TetherClient } from '../TetherClient.ts'
+import { persist } from '../tryAgain.ts'
+import { backLine, lostLine } from './connectionLines.ts'
+import { EndRequest } from './EndRequest.ts'
 import { EXIT, type ExitCode, exitCodeOfOutcome } from './exit.ts'
 import type { OnInterrupt } from './invocation.ts'
 import { type Outcome, outcomeIn, outcomeLine, outcomeOf } from './outcome.ts'
@@ -25,7 +29,7 @@ interface Options {
   readonly signals: Signals
   readonly jobId: string
   readonly firstSignal: FirstSignal
-  readonly open: (signal: AbortSignal) => Promise<JobStream>
+  readonly open: (options: StreamOptions) => Promise<JobStream>
 }
 
 /** After a cancel's own time, so long for the answer to come through (protocol, section 7). */
@@ -42,22 +46,24 @@ const REASONS = { SIGINT: 'Ctrl+C at the client', SIGTERM: 'SIGTERM at the clien
 
 /**
  * One job shown until its outcome, or until the user leaves. Reading and signals go on side by side: a signal is acted on also
- * while the server has not answered yet and while stdout takes nothing.
+ * while the server has not answered yet, while the connection is lost, and while stdout takes nothing. Once the user has asked for
+ * the job's end, a stream that is cut is not taken up again: to come back is to want the job. The answer then tells the outcome.
  */
 export class Follower {
   readonly #options: Options
   /** Aborted at the end, whatever it was: closes the stream and every request still under way. */
   readonly #leaving = new AbortController()
+  /** Aborted when the user asks for the job's end: no connection is made anew from then on. */
+  readonly #asking = new AbortController()
   readonly #opened = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<Ending>()
   #signalCount = 0
   #settleMs = DEFAULT_SETTLE_MS
   #stopDeadlineMs = DEFAULT_STOP_DEADLINE_MS
-  /** What the user asked for and when (`performance.now()`), so that the wait for the outcome has an end. */
-  #asked: { readonly kind: CancelKind; readonly atMs: number } | undefined
+  #asked: EndRequest | undefined
+  /** What the user's request has come to; see `EndRequest.send`. */
+  readonly #answered = Promise.withResolvers<JobView | undefined>()
   #deadline: NodeJS.Timeout | undefined
-  /** The outcome as the answer to the cancel told it, which may come before the stream has got there. */
-  #answered: Outcome | undefined
 
   constructor(options: Options) {
     this.#options = options
@@ -77,22 +83,53 @@ export class Follower {
   }
 
   async #read(): Promise<Ending> {
-    const { screen, open } = this.#options
+    const { client, jobId } = this.#options
     try {
-      using stream = await open(this.#leaving.signal)
-      this.#opened.resolve()
-      for await (const event of stream) {
-        this.#learnPolicy(event)
-        await screen.show(event)
-        const outcome = outcomeIn(event)
-        if (outcome !== undefined) return this.#concluded(outcome)
-      }
+      const outcome = await this.#readStream()
+      // Where there was nothing to read any more: the job had ended and its outcome was seen before.
+      return outcome ?? (await this.#concludedAs(await client.job(jobId, { signal: this.#leaving.signal })))
     } catch (error) {
-      if (error instanceof StreamCut && this.#answered !== undefined) return this.#concluded(this.#answered)
-      throw error
+      if (!(error instanceof StreamCut) || this.#asked === undefined) throw error
+      return await this.#readAnswer(this.#asked)
     }
-    // Only where there was nothing to read any more: the job had ended and its outcome was seen before.
-    const job = await this.#options.client.job(this.#options.jobId, { signal: this.#leaving.signal })
+  }
+
+  async #readStream(): Promise<Ending | undefined> {
+    const { screen, open } = this.#options
+    using stream = await open({
+      signal: this.#leaving.signal,
+      reconnect: {
+        signal: this.#asking.signal,
+        onLost: (loss) => screen.line(lostLine(loss)),
+        onBack: (recovery) => screen.line(backLine(recovery)),
+      },
+    })
+    this.#opened.resolve()
+    for await (const event of stream) {
+      this.#learnPolicy(event)
+      await screen.show(event)
+      const outcome = outcomeIn(event)
+      if (outcome !== undefined) return this.#concluded(outcome)
+    }
+    return undefined
+  }
+
+  async #readAnswer(request: EndRequest): Promise<Ending> {
+    const { screen, jobId } = this.#options
+    request.noteStreamLost()
+    if (request.job === undefined) {
+      screen.line(`connection lost: job ${jobId}; waiting for the answer to the ${request.kind}`)
+    }
+    const job = await this.#answered.promise
+    if (job !== undefined) return await this.#concludedAs(job)
+    screen.line(`the server does not know job ${jobId}; should its start still arrive, it ends at once`)
+    return { exitCode: EXIT.left, left: false }
+  }
+
+  /** The event that bears the result did not come. */
+  async #concludedAs(job: JobView): Promise<Ending> {
+    const { screen } = this.#options
+    if (screen.mode === 'quiet' && job.result !== undefined) await screen.value(job.result)
     return this.#concluded(outcomeOf(job))
   }
 
@@ -121,27 +158,22 @@ export class Follower {
       void this.#detach()
       return
     }
-    this.#asked = { kind: firstSignal, atMs: performance.now() }
-    this.#armDeadline()
     void this.#end(firstSignal, REASONS[signal])
     screen.line(`${firstSignal === 'cancel' ? 'cancelling' : 'stopping'} job ${jobId} (again: leave at once)`)
   }
 
-  /** `remember`: the start may still be on its way, and the cancel must win also where it comes first. Never rejects. */
+  /** Never rejects. */
   async #end(kind: CancelKind, reason: string): Promise<void> {
     const { client, screen, jobId } = this.#options
-    const limitMs = this.#limitMs(kind)
-    const waitSeconds = limitMs === undefined ? MAX_WAIT_SECONDS : Math.min(MAX_WAIT_SECONDS, Math.ceil(limitMs / 1000))
+    const { signal } = this.#leaving
+    const request = new EndRequest({ client, jobId, kind, reason, waitSeconds: () => this.#waitSeconds(kind), signal })
+    this.#asked = request
+    this.#asking.abort()
+    this.#armDeadline()
     try {
-      const answer = await client[kind](jobId, {
-        reason,
-        ifUnknown: 'remember',
-        waitSeconds,
-        signal: this.#leaving.signal,
-      })
-      if (answer.kind === 'ended') this.#answered = outcomeOf(answer.job)
+      this.#answered.resolve(await request.send())
     } catch (error) {
-      if (this.#leaving.signal.aborted || isFinished(error)) return
+      if (signal.aborted) return
       // Leaving is the other way to tell the server that nobody wants the job.
       screen.line(`cannot ${kind} job ${jobId}: ${messageOf(error)}; left it instead`)
       this.#leave()
@@ -154,7 +186,8 @@ export class Follower {
     try {
       // Before the head there may be no job yet whose policy could be changed.
       await this.#opened.promise
-      await client.changePolicy(jobId, { onDisconnect: 'continue' }, { signal: this.#leaving.signal })
+      const { signal } = this.#leaving
+      await persist(() => client.changePolicy(jobId, { onDisconnect: 'continue' }, { signal }), { signal })
       screen.line(`detached: job ${jobId} runs on; "attach ${jobId}" shows it again`)
       this.#leave()
     } catch (error) {
@@ -164,12 +197,13 @@ export class Follower {
   }
 
   #armDeadline(): void {
-    if (this.#asked === undefined) return
-    const limitMs = this.#limitMs(this.#asked.kind)
+    const request = this.#asked
+    if (request === undefined) return
+    const limitMs = this.#limitMs(request.kind)
     clearTimeout(this.#deadline)
     if (limitMs === undefined) return
-    const remainingMs = Math.max(0, this.#asked.atMs + limitMs - performance.now())
-    this.#deadline = setTimeout(() => this.#giveUp(limitMs), remainingMs)
+    const remainingMs = Math.max(0, request.askedAtMs + limitMs - performance.now())
+    this.#deadline = setTimeout(() => this.#giveUp(request, limitMs), remainingMs)
   }
 
   /** How long an outcome is waited for; undefined where a stop has no deadline. */
@@ -178,12 +212,22 @@ export class Follower {
     return this.#stopDeadlineMs === 0 ? undefined : this.#stopDeadlineMs + this.#settleMs + PATIENCE_MS
   }
 
-  #giveUp(waitedMs: number): void {
-    if (this.#answered !== undefined) {
-      this.#ended.resolve({ ...this.#concluded(this.#answered), left: true })
+  #waitSeconds(kind: CancelKind): number {
+    return Math.min(MAX_WAIT_SECONDS, Math.ceil((this.#limitMs(kind) ?? Number.POSITIVE_INFINITY) / 1000))
+  }
+
+  #giveUp({ kind, job, failure }: EndRequest, waitedMs: number): void {
+    const { screen, jobId } = this.#options
+    if (job !== undefined) {
+      this.#ended.resolve({ ...this.#concluded(outcomeOf(job)), left: true })
       return
     }
-    this.#options.screen.line(`no outcome of job ${this.#options.jobId} within ${waitedMs} ms; left it`)
+    const within = `within ${waitedMs} ms`
+    screen.line(
+      failure === undefined
+        ? `no outcome of job ${jobId} ${within}; left it`
+        : `cannot ${kind} job ${jobId} ${within}: ${messageOf(failure)}; left it instead`,
+    )
     this.#leave()
   }
 

@@ -1,18 +1,22 @@
 import { parseArgs } from 'node:util'
 import type { Json } from '../../job/json.ts'
+import type { HoldTerms } from '../JobStream.ts'
 import { isJobId, JOB_ID_FORM } from '../jobId.ts'
 import { UsageError } from './UsageError.ts'
 
 /** What the command line asks for. */
 export type Command =
   | { readonly kind: 'help' }
-  | { readonly kind: 'prompt'; readonly prompt: string | FromStdin }
-  | { readonly kind: 'run'; readonly task: string; readonly input: Json }
+  | { readonly kind: 'prompt'; readonly prompt: string | FromStdin; readonly terms: StartTerms }
+  | { readonly kind: 'run'; readonly task: string; readonly input: Json; readonly terms: StartTerms }
   | { readonly kind: 'list' }
   | { readonly kind: 'tasks' }
   | { readonly kind: 'show'; readonly id: string }
   | { readonly kind: 'attach'; readonly id: string; readonly hold: boolean }
   | { readonly kind: 'cancel' | 'stop'; readonly id: string }
+
+/** What the command line says of a start's policy; the rest is the server's. */
+export type StartTerms = Partial<HoldTerms>
 
 export type FromStdin = typeof FROM_STDIN
 export const FROM_STDIN = Symbol('read it from standard input')
@@ -39,10 +43,16 @@ const OPTIONS = {
   quiet: { type: 'boolean' },
   hold: { type: 'boolean' },
   'on-interrupt': { type: 'string' },
+  'grace-ms': { type: 'string' },
+  'lease-ms': { type: 'string' },
   server: { type: 'string' },
   token: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
 } as const
+
+/** Protocol, section 3: the longest grace, and the longest time of any other kind. */
+const MAX_GRACE_MS = 3_600_000
+const MAX_DELAY_MS = 2_147_483_647
 
 type Values = ReturnType<typeof parse>['values']
 
@@ -80,6 +90,9 @@ function parseCommand(values: Values, positionals: readonly string[]): Command {
   if (values.hold === true && command?.kind !== 'attach') throw new UsageError('--hold belongs to attach ID')
   if (values.input !== undefined && values.task === undefined) throw new UsageError('--input belongs to --task NAME')
   if (command === undefined) return parseStart(values, first, rest)
+  for (const name of ['grace-ms', 'lease-ms'] as const) {
+    if (values[name] !== undefined) throw new UsageError(`--${name} belongs to a start, not to ${command.kind}`)
+  }
   if (values.task !== undefined) throw new UsageError(`--task takes neither a prompt nor a command, got ${first}`)
   return command
 }
@@ -112,15 +125,31 @@ function onlyId(command: string, rest: readonly string[]): string {
 }
 
 function parseStart(values: Values, first: string | undefined, rest: readonly string[]): Command {
+  const terms = parseTerms(values)
   if (values.task !== undefined) {
     if (first !== undefined) throw new UsageError(`--task takes no prompt, got ${JSON.stringify(first)}`)
     if (values.task === '') throw new UsageError('--task must be the name of a task, got ""')
-    return { kind: 'run', task: values.task, input: parseInput(values.input) }
+    return { kind: 'run', task: values.task, input: parseInput(values.input), terms }
   }
   if (first === undefined) throw new UsageError('there is nothing to do: give a prompt, --task NAME or a command')
   if (rest.length > 0) throw new UsageError(`a prompt is one argument, got ${rest.length + 1}: put it in quotes`)
   if (first.trim() === '') throw new UsageError('the prompt must not be empty')
-  return { kind: 'prompt', prompt: first === '-' ? FROM_STDIN : first }
+  return { kind: 'prompt', prompt: first === '-' ? FROM_STDIN : first, terms }
+}
+
+function parseTerms(values: Values): StartTerms {
+  const disconnectGraceMs = parseMs('grace-ms', values['grace-ms'], MAX_GRACE_MS)
+  const leaseMs = parseMs('lease-ms', values['lease-ms'], MAX_DELAY_MS)
+  return {
+    ...(disconnectGraceMs === undefined ? {} : { disconnectGraceMs }),
+    ...(leaseMs === undefined ? {} : { leaseMs }),
+  }
+}
+
+function parseMs(name: string, text: string | undefined, max: number): number | undefined {
+  if (text === undefined) return undefined
+  if (/^\d{1,10}$/.test(text) && Number(text) <= max) return Number(text)
+  throw new UsageError(`--${name} must be a whole number from 0 to ${max} (milliseconds), got ${JSON.stringify(text)}`)
 }
 
 function parseInput(text: string | undefined): Json {

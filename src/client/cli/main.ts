@@ -1,9 +1,8 @@
 import type { Readable, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import type { Json } from '../../job/json.ts'
 import { StreamCut, TetherApiError } from '../error.ts'
 import { mintJobId } from '../jobId.ts'
-import { TetherClient } from '../TetherClient.ts'
+import { type JobSpec, type StreamOptions, TetherClient } from '../TetherClient.ts'
 import { answerCommand } from './answerCommand.ts'
 import { EXIT, exitCodeOfError } from './exit.ts'
 import { type Ending, type FirstSignal, Follower } from './Follower.ts'
@@ -74,14 +73,14 @@ async function perform(session: Session, command: Exclude<Command, { kind: 'help
   switch (command.kind) {
     case 'prompt': {
       const prompt = command.prompt === FROM_STDIN ? await readPrompt(session.stdin) : command.prompt
-      return await run(session, 'agent', { prompt })
+      return await run(session, { task: 'agent', input: { prompt }, ...command.terms })
     }
     case 'run':
-      return await run(session, command.task, command.input)
+      return await run(session, { task: command.task, input: command.input, ...command.terms })
     case 'attach': {
       const { id, hold } = command
-      return await follow(session, id, session.onInterrupt ?? (hold ? 'cancel' : 'leave'), (signal) =>
-        session.client.attach(id, { hold, signal }),
+      return await follow(session, id, session.onInterrupt ?? (hold ? 'cancel' : 'leave'), (options) =>
+        session.client.attach(id, { hold, ...options }),
       )
     }
     default:
@@ -90,16 +89,16 @@ async function perform(session: Session, command: Exclude<Command, { kind: 'help
 }
 
 /** The id is minted here, so that a Ctrl+C that is faster than the server's answer knows what to cancel. */
-async function run(session: Session, task: string, input: Json): Promise<Ending> {
+async function run(session: Session, spec: JobSpec): Promise<Ending> {
   const { client, onInterrupt } = session
   const jobId = mintJobId()
   try {
-    return await follow(session, jobId, onInterrupt ?? 'cancel', (signal) =>
-      client.stream({ task, input, jobId }, { signal }),
+    return await follow(session, jobId, onInterrupt ?? 'cancel', (options) =>
+      client.stream({ ...spec, jobId }, options),
     )
   } catch (error) {
-    if (error instanceof TetherApiError && error.code === 'TETHER_TASK_NOT_FOUND') throw await noSuchTask(client, task)
-    throw error
+    if (!(error instanceof TetherApiError) || error.code !== 'TETHER_TASK_NOT_FOUND') throw error
+    throw await noSuchTask(client, spec.task)
   }
 }
 
@@ -107,7 +106,7 @@ async function follow(
   session: Session,
   jobId: string,
   firstSignal: FirstSignal,
-  open: (signal: AbortSignal) => ReturnType<TetherClient['stream']>,
+  open: (options: StreamOptions) => ReturnType<TetherClient['stream']>,
 ): Promise<Ending> {
   const { client, screen, signals } = session
   return await new Follower({ client, screen, signals, jobId, firstSignal, open }).follow()

@@ -1,0 +1,24 @@
+import type { Loss, Recovery } from '../Reconnect.ts'
+import { plainLine } from './TerminalFilter.ts'
+
+/** Such as `connection lost: job job_1, after event 12 (other side closed); trying for 10 s to come back`. */
+export function lostLine(loss: Loss): string {
+  return `connection lost: ${placeOf(loss)}${causeOf(loss.cause)}; trying for ${seconds(loss.tryForMs)} to come back`
+}
+
+/** Such as `connected again after 0.4 s: job job_1, after event 12`. */
+export function backLine(recovery: Recovery): string {
+  return `connected again after ${seconds(recovery.afterMs)}: ${placeOf(recovery)}`
+}
+
+function placeOf({ jobId, lastSeq }: Pick<Loss, 'jobId' | 'lastSeq'>): string {
+  return `job ${jobId ?? 'without an id yet'}, ${lastSeq === 0 ? 'before its first event' : `after event ${lastSeq}`}`
+}
+
+function causeOf(cause: unknown): string {
+  return cause instanceof Error ? ` (${plainLine(cause.message)})` : ''
+}
+
+function seconds(ms: number): string {
+  return `${Number((ms / 1000).toFixed(ms < 10_000 ? 1 : 0))} s`
+}
