@@ -32,7 +32,7 @@ export class CollectingSink implements FrameSink {
 
   readonly pageBytes = 64 * 1024
 
-  writePage(frames: string | Buffer): boolean {
+  writePage(frames: Buffer): boolean {
     return this.write(frames)
   }
 

@@ -157,6 +157,17 @@ describe('attaching', () => {
     ])
   })
 
+  test('with a cursor past the end of a job that has ended is told of the gap, and gets the end', async () => {
+    const { url } = await openWorld()
+    await ask(url, '/execute', { body: TICKS })
+    const { lastSeq } = await jobOf(url, TICKS.jobId)
+    const { text } = await ask(url, `/jobs/${TICKS.jobId}/events?after=${lastSeq + 7}`)
+    expect(parseFrames(text)).toMatchObject([
+      { type: 'gap', seq: lastSeq, from: lastSeq, to: lastSeq, reason: 'log_lost' },
+      { type: 'job.succeeded', seq: lastSeq },
+    ])
+  })
+
   test('with ?named=false leaves event: out', async () => {
     const { url } = await openWorld()
     const named = await ask(url, '/execute/stream', { body: TICKS })
