@@ -1,6 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 
+/** As run-api.sh sets it, for all programs alike. */
+const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '65536' }
+
 /** What a program of a bench can be asked to do: one argument and one answer each, both plain data. */
 type Calls = { readonly [name: string]: (input: never) => unknown }
 
@@ -33,6 +36,7 @@ export class Program<C extends Calls> implements AsyncDisposable {
   static start<C extends Calls>(name: string, nodeArgs: readonly string[] = []): Program<C> {
     const child = fork(new URL(`./programs/${name}.ts`, import.meta.url), {
       execArgv: [...nodeArgs],
+      env: { ...ALLOCATOR, ...process.env },
       serialization: 'advanced',
     })
     const program = new Program<C>(child)

@@ -39,7 +39,9 @@ export async function log(): Promise<void> {
   console.log('Bare writes each turn as one buffer to all, from memory. An event counts once for each reader.\n')
   console.log(formatTable(['10 readers follow', 'events/s', '× alone', 'lag ms p50', 'p99', 'highest'], await beside()))
   console.log('Meanwhile others attach to the 100,000 events of its log, one after the other, over and over.\n')
-  console.log(formatTable(['100 slow readers of 100 MB', 'RSS MB', 'more MB', 'MB read by each'], await slowly()))
+  const head = ['slow readers of 100 MB', '', 'more RSS MB', 'more heap and buffers MB', 'MB read by each']
+  console.log(formatTable(head, await slowly()))
+  console.log('The first ones make the process grow to its working size; what the next ones add is their own.')
 }
 
 async function writing(): Promise<readonly string[][]> {
@@ -137,18 +139,12 @@ async function beside(): Promise<readonly string[][]> {
     await followers.call('follow', { order, streams: 10 })
     await sleep(WINDOW_MS)
     const alone = await window(followers)
-    let isOver = false
-    let attached = 0
-    const attaching = (async () => {
-      while (!isOver) {
-        await attacher.call('read', { order: orderOf(url, `/jobs/${id}/events`), last: `\nid: ${LONG_LOG}\n` })
-        attached += 1
-      }
-    })()
+    const over = new AbortController()
+    const attaching = attachUntil(over.signal, attacher, url, id)
     await sleep(100)
     const beside = await window(followers)
-    isOver = true
-    await attaching
+    over.abort()
+    const attached = await attaching
     rows.push(
       [`${name}: alone`, figure(alone.eventsPerS), figure(1), ...spread(alone.lagsMs)],
       [
@@ -160,6 +156,21 @@ async function beside(): Promise<readonly string[][]> {
     )
   }
   return rows
+}
+
+/** Reads the whole log of the job over and over. Settles with how often. */
+async function attachUntil(
+  signal: AbortSignal,
+  attacher: Program<ReaderCalls>,
+  url: string,
+  id: string,
+): Promise<number> {
+  let attached = 0
+  while (!signal.aborted) {
+    await attacher.call('read', { order: orderOf(url, `/jobs/${id}/events`), last: `\nid: ${LONG_LOG}\n` })
+    attached += 1
+  }
+  return attached
 }
 
 async function window(
@@ -182,25 +193,34 @@ async function slowly(): Promise<readonly string[][]> {
     ['read 1 MB/s', 50_000],
   ] as const) {
     await using tether = Program.start<TetherServerCalls>('tetherServer', ['--expose-gc'])
-    await using reader = Program.start<ReaderCalls>('readers')
     const url = await tether.call('open', TETHER_ENV)
     const id = await fill(url, { ...HEAVY_LOG, perTurn: 0, everyMs: 0 })
     await sleep(500)
-    const before = await tether.call('usage', undefined)
-    const order = orderOf(url, `/jobs/${id}/events`)
-    await reader.call('openSlow', { order, streams: SLOW_READERS, bytesPerTick })
-    let highest = 0
-    for (let look = 0; look < 12; look += 1) {
-      await sleep(500)
-      highest = Math.max(highest, (await tether.call('usage', undefined)).rssBytes)
+    await using readers = new AsyncDisposableStack()
+    let { rssBytes: before, heapBytes: heapBefore } = await tether.call('usage', undefined)
+    for (const step of ['the first 100', 'the next 100']) {
+      const reader = readers.use(Program.start<ReaderCalls>('readers'))
+      const order = orderOf(url, `/jobs/${id}/events`)
+      await reader.call('openSlow', { order, streams: SLOW_READERS, bytesPerTick })
+      let highest = 0
+      let heapHighest = 0
+      for (let look = 0; look < 12; look += 1) {
+        await sleep(500)
+        const { rssBytes, heapBytes } = await tether.call('usage', undefined)
+        highest = Math.max(highest, rssBytes)
+        heapHighest = Math.max(heapHighest, heapBytes)
+      }
+      const read = await reader.call('slowBytes', undefined)
+      rows.push([
+        step === 'the first 100' ? name : '',
+        step,
+        figure((highest - before) / 1e6),
+        figure((heapHighest - heapBefore) / 1e6),
+        figure(read / 1e6 / SLOW_READERS),
+      ])
+      before = highest
+      heapBefore = heapHighest
     }
-    const read = await reader.call('slowBytes', undefined)
-    rows.push([
-      name,
-      figure(before.rssBytes / 1e6),
-      figure((highest - before.rssBytes) / 1e6),
-      figure(read / 1e6 / SLOW_READERS),
-    ])
   }
   return rows
 }

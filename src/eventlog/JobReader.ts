@@ -9,7 +9,7 @@ export interface FrameSink {
   /** Takes frames. `false` says that the reader's budget is used up: it gets nothing more until it calls `resume`. */
   write(frames: string | Buffer): boolean
   /** Takes a page of the log. `false` until all of it has gone out: who is behind has one page in memory, not a budget full. */
-  writePage(frames: string | Buffer): boolean
+  writePage(frames: Buffer): boolean
   /** How long a page may be now. */
   readonly pageBytes: number
   /** The log is over and all of it was written. */
@@ -69,11 +69,15 @@ export class JobReader implements BatchListener {
 
   start(): void {
     this.#unsubscribe = this.#log?.subscribe(this)
-    if (this.#isPastEnd) {
-      const [from, to] = [this.#sentSeq, this.#sentSeq]
-      this.#sink.write(gapFrame(this.#ref.id, { from, to, reason: 'log_lost' }, this.#named))
-    }
+    if (this.#isPastEnd) this.#sendLostTail()
     this.#advance()
+  }
+
+  #sendLostTail(): void {
+    const [from, to] = [this.#sentSeq, this.#sentSeq]
+    this.#sink.write(gapFrame(this.#ref.id, { from, to, reason: 'log_lost' }, this.#named))
+    // What took the place of a lost event may be the end, which every reader gets.
+    if (this.#log === undefined) this.#sentSeq -= 1
   }
 
   /** The sink has room again. */

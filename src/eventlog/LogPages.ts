@@ -6,7 +6,7 @@ import { type LoopLoad, MeasuredLoopLoad } from './LoopLoad.ts'
 
 /** A part of a log, ready for a socket. Empty `frames`: the log has nothing after the place that was asked for. */
 export interface LogPage {
-  readonly frames: string | Buffer
+  readonly frames: Buffer
   readonly lastSeq: number
 }
 
@@ -167,21 +167,15 @@ export class LogPages {
     return group.page.frames.length
   }
 
-  async #pageOf({ request, waiters }: Group): Promise<LogPage> {
+  async #pageOf({ request }: Group): Promise<LogPage> {
     const { ref, after, named, maxBytes } = request
     const batches = await this.#store.readEvents(ref, after, maxBytes)
-    const page = encodePage(ref.id, batches, after, named)
-    return waiters.length > 1 ? { ...page, frames: Buffer.from(page.frames) } : page
+    return encodePage(ref.id, batches, after, named)
   }
 }
 
 /** Where numbers are missing, a `gap` stands in their place. */
-function encodePage(
-  jobId: string,
-  batches: readonly EventBatch[],
-  after: number,
-  named: boolean,
-): { readonly frames: string; readonly lastSeq: number } {
+function encodePage(jobId: string, batches: readonly EventBatch[], after: number, named: boolean): LogPage {
   let frames = ''
   let lastSeq = after
   for (const batch of batches) {
@@ -191,5 +185,6 @@ function encodePage(
     frames += framesOf(jobId, batch, lastSeq, named)
     lastSeq = Math.max(lastSeq, batch.lastSeq)
   }
-  return { frames, lastSeq }
+  // Not the text: what a socket cannot take at once of a text is kept in blocks of three times its length.
+  return { frames: Buffer.from(frames), lastSeq }
 }

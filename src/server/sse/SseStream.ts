@@ -79,7 +79,7 @@ export class SseStream extends LiveResponse implements FrameSink {
     return this.#context.budget.pageBytes
   }
 
-  writePage(frames: string | Buffer): boolean {
+  writePage(frames: Buffer): boolean {
     if (!this.write(frames)) return false
     this.#flush()
     if (this.isOver || !this.raw.writableNeedDrain) return true
