@@ -37,7 +37,8 @@ test('native code that cannot be paused is told without a place, which comes whe
   const line = lineMarked('in native code here')
   expect(over).toMatchObject({ file: FIXTURE, line, function: 'waitInNativeCode', isApproximate: true })
   expect(over).not.toHaveProperty('noPlace')
-  expect(server.told).toEqual([over])
+  // The pause may get through just before the loop turns: then the place is told as that of a block that goes on, too.
+  for (const told of server.told) expect(told).toMatchObject({ line, isApproximate: true })
 })
 
 test('a place that comes late is told at once where the block goes on', async () => {
