@@ -29,8 +29,9 @@ export interface ReconnectOptions {
    */
   readonly signal?: AbortSignal
   /**
-   * How long it is tried at least, from each loss, milliseconds; longer where the job's `disconnectGraceMs` is. Default 10000,
-   * which is how long a server that was started again waits for the holder of a job. `Infinity`: until the signal fires.
+   * How long it is tried at least, milliseconds; longer where the job's `disconnectGraceMs` is. Counted from the loss after which
+   * no event has come and no connection has lasted. Default 10000, which is how long a server that was started again waits for
+   * the holder of a job. `Infinity`: until the signal fires.
    */
   readonly tryAtLeastMs?: number
   /** A connection broke and is about to be made anew. What it throws ends the stream. */
@@ -50,6 +51,8 @@ export class Reconnect {
   readonly #noMore: AbortSignal
   readonly #backoff = new Backoff()
   #backAtMs = Number.NEGATIVE_INFINITY
+  /** The first of the losses between which nothing was gained; undefined while all is well. */
+  #lostAtMs: number | undefined
 
   /** `clientClosed` is as the options' own signal. */
   constructor(options: ReconnectOptions, clientClosed: AbortSignal) {
@@ -60,10 +63,12 @@ export class Reconnect {
   /** Said when events come: where a server takes connections and breaks them at once, the waits get longer. */
   noteProgress(): void {
     this.#backoff.reset()
+    this.#lostAtMs = undefined
   }
 
   /**
-   * Tries `attempt` until it gives an answer, for `graceMs` or `tryAtLeastMs`, whichever is more. Rejects with the refusal that
+   * Tries `attempt` until it gives an answer, for `graceMs` or `tryAtLeastMs`, whichever is more. Time goes on where a server
+   * answers and breaks the connection before anything has come, as one does that cannot read its log. Rejects with the refusal that
    * no further try can change; with a `StreamCut` like `cut`, its cause the last failure, when the time is up; with `cut` itself
    * where the options' signal fires or the client is closed; and with the reason of `signal` where that fires.
    */
@@ -77,9 +82,10 @@ export class Reconnect {
     signal.throwIfAborted()
     if (noMore.aborted) throw cut
     const lostAtMs = performance.now()
-    if (lostAtMs - this.#backAtMs > SETTLED_MS) this.#backoff.reset()
+    if (lostAtMs - this.#backAtMs > SETTLED_MS) this.noteProgress()
+    this.#lostAtMs ??= lostAtMs
     const { jobId, lastSeq } = cut
-    const forMs = Math.max(graceMs, tryAtLeastMs)
+    const forMs = Math.max(0, Math.max(graceMs, tryAtLeastMs) - (lostAtMs - this.#lostAtMs))
     onLost?.({ jobId, lastSeq, tryForMs: forMs, cause: cut.cause })
     // The answer's body lives on under the signal of its try, which therefore must not be the caller's own.
     const ended = new AbortController()

@@ -4,7 +4,7 @@ import { onTestFinished, vi } from 'vitest'
 import type { CancelKind, Cancellation } from '../../src/job/cancellation.ts'
 import type { Json } from '../../src/job/json.ts'
 import type { JobPolicy } from '../../src/job/policy.ts'
-import type { Receipt } from '../../src/job/receipt.ts'
+import type { Receipt, Usage } from '../../src/job/receipt.ts'
 import type { JobStatus } from '../../src/job/status.ts'
 import type { JobView } from '../../src/job/view.ts'
 import { POLICY as RECORDED_POLICY } from '../store/records.ts'
@@ -39,6 +39,8 @@ export class FakeJob {
   readonly spec: { readonly [key: string]: Json }
   policy: JobPolicy
   status: JobStatus = 'queued'
+  /** How long after the start of all the events to come are, milliseconds. */
+  clockMs = 0
   /** Streams that the client closed before the server did. */
   disconnects = 0
   result: Json | undefined
@@ -48,6 +50,7 @@ export class FakeJob {
   readonly #frames: string[] = []
   readonly #readers = new Set<ServerResponse>()
   readonly #enders = new Set<() => void>()
+  #toolCount = 0
 
   constructor(id: string, spec: { readonly [key: string]: Json }) {
     this.id = id
@@ -91,7 +94,8 @@ export class FakeJob {
   /** Writes one event to the log and to every reader. */
   send(type: string, data: object = {}): void {
     const seq = this.#frames.length + 1
-    const json = JSON.stringify({ jobId: this.id, seq, type, at: AT, ...data })
+    const at = new Date(Date.parse(AT) + this.clockMs).toISOString()
+    const json = JSON.stringify({ jobId: this.id, seq, type, at, ...data })
     const frame = `id: ${seq}\nevent: ${type}\ndata: ${json}\n\n`
     this.#frames.push(frame)
     for (const reader of this.#readers) reader.write(frame)
@@ -108,6 +112,31 @@ export class FakeJob {
 
   output(channel: string, text: string): void {
     this.send('output', { channel, text })
+  }
+
+  /** One call of a model, over at once. */
+  callModel(usage?: Usage): void {
+    this.send('model.started', { model: 'scripted' })
+    this.send('model.finished', { model: 'scripted', ...(usage === undefined ? {} : { usage }) })
+  }
+
+  /** Returns its `callId`. */
+  startTool(tool: string, input: Json): string {
+    this.#toolCount += 1
+    const callId = `${this.id}-${this.#toolCount}`
+    this.send('tool.started', { tool, callId, input })
+    return callId
+  }
+
+  finishTool(tool: string, callId: string, { ok = true, summary = '' } = {}): void {
+    this.send('tool.finished', { tool, callId, ok, summary })
+  }
+
+  /** A call that takes so long. */
+  useTool(tool: string, input: Json, { ms = 0, ok = true, summary = '' } = {}): void {
+    const callId = this.startTool(tool, input)
+    this.clockMs += ms
+    this.finishTool(tool, callId, { ok, summary })
   }
 
   succeed(result: Json): void {
@@ -206,8 +235,27 @@ export class FakeServer {
     job.committed(kind)
     job.released(kind)
   }
+  /** A child of a job, running, which its parent's log names. */
+  startChild(parent: FakeJob, task: string, input: Json, id = `${parent.id}_${this.jobs.size}`): FakeJob {
+    const child = new FakeJob(id, { task, input })
+    this.jobs.set(id, child)
+    child.clockMs = parent.clockMs
+    child.queue()
+    child.begin()
+    parent.send('child.started', { childId: id, task })
+    return child
+  }
+
+  /** Its parent hears of a child's end. */
+  finishChild(parent: FakeJob, child: FakeJob): void {
+    parent.clockMs = child.clockMs
+    parent.send('child.finished', { childId: child.id, task: taskOf(child.spec), status: child.status })
+  }
+
   /** Resolves when a start may be answered. */
   gate: Promise<void> = Promise.resolve()
+  /** Resolves when an attach may be answered. */
+  attachGate: Promise<void> = Promise.resolve()
   /** Answers instead of the routes, where it returns true. */
   intercept: (request: IncomingMessage, response: ServerResponse) => boolean = () => false
   readonly #remembered = new Map<string, CancelKind>()
@@ -302,6 +350,7 @@ export class FakeServer {
         json(response, 200, job.view())
       }
     } else if (method === 'GET' && action === '/events') {
+      await this.attachGate
       this.#attach(job, query, response)
     } else if (method === 'POST' && action === '/lease') {
       const holder = JSON.stringify(body?.['holder'])

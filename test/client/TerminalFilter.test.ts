@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { escapeC1, plainLine, TerminalFilter } from '../../src/client/cli/TerminalFilter.ts'
+import { escapeControls, plainLine } from '../../src/client/cli/plainText.ts'
+import { TerminalFilter } from '../../src/client/cli/TerminalFilter.ts'
 
 function filtered(...parts: string[]): string {
   const filter = new TerminalFilter()
@@ -25,6 +26,7 @@ test.each([
   ['a mode of the keyboard, which also ends in m', '\x1b[>4;2m'],
   ['another character set', '\x1b(0'],
   ['backspaces, bells and deletes', '\b\x07\x7f\0'],
+  ['another direction', '\u202e\u2066\u2069'],
   ['a colour of endless length', `\x1b[${'1;'.repeat(100)}m`],
 ])('%s is taken out', (_, sequence) => {
   expect(filtered(`a${sequence}b`)).toBe('ab')
@@ -69,6 +71,10 @@ test('what comes out has no control characters but line ends, tabs and whole col
   )
 })
 
+test('colours go where they are not wanted', () => {
+  expect(new TerminalFilter({ keepsColours: false }).filter('\x1b[31mred\x1b[0m\n')).toBe('red\n')
+})
+
 test('it is known whether colours are still on', () => {
   const filter = new TerminalFilter()
   filter.filter('\x1b[31mred')
@@ -82,7 +88,7 @@ test('a line of our own has no control characters of others', () => {
 })
 
 test('JSON shown on a terminal has no control characters and is the same JSON', () => {
-  const value = 'a\x1b\x7f\x9b\x85é'
-  expect(escapeC1(JSON.stringify(value))).not.toMatch(/[\x7f-\x9f]/)
-  expect(JSON.parse(escapeC1(JSON.stringify(value)))).toBe(value)
+  const value = 'a\x1b\x7f\x9b\x85é\u202e'
+  expect(escapeControls(JSON.stringify(value))).not.toMatch(/[\x7f-\x9f\u202e]/)
+  expect(JSON.parse(escapeControls(JSON.stringify(value)))).toBe(value)
 })

@@ -12,6 +12,14 @@ test.each([
   [['--task', 'ticks', '--input', '{count:1}'], '--input must be JSON'],
   [['--input', '{}', 'hello'], '--input belongs to --task'],
   [['--json', '--quiet', 'hello'], 'exclude each other'],
+  [['--json', '--verbose', 'hello'], '--verbose belongs to text'],
+  [['--quiet', '--verbose', 'hello'], '--verbose belongs to text'],
+  [['--json', '--reasoning', 'hello'], '--reasoning belongs to text'],
+  [['--children', 'hello'], '--children belongs to --json'],
+  [['--quiet', '--children', 'hello'], '--children belongs to --json'],
+  [['--verbose', 'list'], '--verbose belongs to a start or to attach ID'],
+  [['--reasoning', 'show', 'job_12345'], '--reasoning belongs to a start or to attach ID'],
+  [['--json', '--children', 'tasks'], '--children belongs to a start or to attach ID'],
   [['--on-interrupt', 'explode', 'hello'], '--on-interrupt must be cancel, stop or detach, got "explode"'],
   [['--grace-ms', '1.5', 'hello'], '--grace-ms must be a whole number from 0 to 3600000 (milliseconds), got "1.5"'],
   [['--grace-ms', '3600001', 'hello'], '--grace-ms must be a whole number from 0 to 3600000'],
@@ -52,4 +60,17 @@ test('the grace and the lease of a start are whole milliseconds, and left to the
   })
   expect(startOf('--task', 'ticks', '--grace-ms', '0')).toMatchObject({ terms: { disconnectGraceMs: 0 } })
   expect(startOf('hello')).toHaveProperty('terms', {})
+})
+
+test('what is shown of a job, and how, is said by flags and by the terminal', () => {
+  const parsed = (args: string[], env = {}): unknown => parseInvocation(args, env)
+  expect(parsed(['--verbose', 'hello'])).toMatchObject({
+    view: { kind: 'text', isVerbose: true, showsReasoning: false },
+  })
+  expect(parsed(['--reasoning', 'attach', 'job_12345'])).toMatchObject({ view: { showsReasoning: true } })
+  expect(parsed(['--json', 'hello'])).toMatchObject({ view: { kind: 'json', withChildren: false } })
+  expect(parsed(['--json', '--children', 'hello'])).toMatchObject({ view: { kind: 'json', withChildren: true } })
+  expect(parsed(['hello'])).toMatchObject({ look: { isColoured: true, isLive: true } })
+  expect(parsed(['hello'], { NO_COLOR: '1' })).toMatchObject({ look: { isColoured: false, isLive: true } })
+  expect(parsed(['hello'], { TERM: 'dumb' })).toMatchObject({ look: { isColoured: false, isLive: false } })
 })

@@ -43,6 +43,13 @@ test('a receipt that is not in the log yet says so', () => {
   expect(cancelled({ recorded: false })).toMatch(/, not recorded yet$/)
 })
 
+test('what was used stands beside the receipt that knows it', () => {
+  expect(cancelled({ usage: { inputTokens: 12_345, outputTokens: 678 } })).toMatch(
+    /\(pidns\); 12,345 tokens in, 678 out$/,
+  )
+  expect(cancelled({ usage: {} })).toMatch(/\(pidns\)$/)
+})
+
 test('a failure is said with its code', () => {
   const failure = { code: 'TETHER_COMMAND_FAILED', message: 'exit code 3', retryable: false }
   expect(outcomeLine({ status: 'timed_out', receipt: undefined, failure })).toBe(

@@ -43,6 +43,22 @@ test('one that brought an event, or lasted, is made anew at once', async () => {
   expect(await returnMs(reconnect)).toBe(99)
 })
 
+test('the time is up though each way back succeeds, where every connection breaks before anything has come', async () => {
+  const reconnect = new Reconnect({}, never)
+  const beganAtMs = performance.now()
+  let ways = 0
+  const lost = (async () => {
+    for (;;) {
+      await reconnect.resume(cut, { graceMs: 0, signal: never }, () => Promise.resolve('back'))
+      ways += 1
+    }
+  })().catch((error: unknown) => error)
+  await vi.runAllTimersAsync()
+  expect(await lost).toMatchObject({ name: 'StreamCut', lastSeq: 3 })
+  expect(ways).toBeGreaterThan(5)
+  expect(performance.now() - beganAtMs).toBeLessThan(12_000)
+})
+
 test('a try that hangs is given up after 10 s, where there is time for another', async () => {
   const reconnect = new Reconnect({}, never)
   const signals: AbortSignal[] = []
@@ -82,7 +98,10 @@ test.each([
   expect(Math.round(performance.now() - beganAtMs)).toBe(forMs)
 })
 
-test('after each way back the whole time is there again', async () => {
+test.each([
+  ['brought an event', (reconnect: Reconnect) => reconnect.noteProgress()],
+  ['lasted', () => vi.advanceTimersByTime(2001)],
+])('after a way back that %s the whole time is there again', async (_, gain) => {
   const reconnect = new Reconnect({}, never)
   for (const round of [1, 2, 3]) {
     const lostAtMs = performance.now()
@@ -91,6 +110,7 @@ test('after each way back the whole time is there again', async () => {
     const resumed = reconnect.resume(cut, { graceMs: 0, signal: never }, attempt)
     await vi.runAllTimersAsync()
     expect(await resumed).toBe(round)
+    gain(reconnect)
   }
 })
 

@@ -1,55 +1,7 @@
-import { execFileSync, spawn } from 'node:child_process'
-import { expect, onTestFinished, test } from 'vitest'
-import { type FakeServer, nothingIsTaken, startFakeServer } from './FakeServer.ts'
-import { CLIENT, eventually } from './spawnClient.ts'
-
-const CTRL_C = '\x03'
-/** Told by the shell that becomes the client. */
-const PID = /^pid ([0-9]+)\r\n/
-
-interface Terminal {
-  readonly shown: () => string
-  readonly press: (keys: string) => void
-  /** From now on nothing is taken from the terminal, as when the connection of a remote shell hangs. */
-  readonly hold: () => void
-  /** The client's own process. */
-  readonly pid: () => number
-  readonly exited: Promise<number | null>
-}
-
-/** The client under a pseudo-terminal of its own, made by script(1) of util-linux, with keys that arrive as keys do. */
-function openTerminal(server: FakeServer, args: string): Terminal {
-  assertScript()
-  const command = `echo "pid $$"; exec '${process.execPath}' '${CLIENT}' ${args}`
-  const child = spawn('script', ['-q', '-e', '-c', command, '/dev/null'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env['PATH'], TERM: 'xterm', TETHER_URL: server.url, SHELL: '/bin/sh' },
-  })
-  onTestFinished(() => void child.kill('SIGKILL'))
-  let shown = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (shown += text))
-  const exited = new Promise<number | null>((resolve, reject) => {
-    child.on('error', reject)
-    child.on('close', resolve)
-  })
-  return {
-    shown: () => shown.replace(PID, ''),
-    press: (keys) => void child.stdin.write(keys),
-    hold: () => void child.stdout.pause(),
-    pid: () => Number(PID.exec(shown)?.[1]),
-    exited,
-  }
-}
-
-function assertScript(): void {
-  try {
-    expect(execFileSync('script', ['--version'], { encoding: 'utf8' })).toContain('util-linux')
-  } catch (error) {
-    throw new Error('these tests need script(1) of util-linux for a pseudo-terminal (Debian: bsdutils)', {
-      cause: error,
-    })
-  }
-}
+import { expect, test } from 'vitest'
+import { nothingIsTaken, startFakeServer } from './FakeServer.ts'
+import { eventually } from './spawnClient.ts'
+import { CTRL_C, openTerminal } from './Terminal.ts'
 
 const COMMAND = `--task command --input '{"command":"make test"}'`
 

@@ -5,14 +5,16 @@ import { StreamCut, TetherApiError } from '../error.ts'
 import type { JobStream } from '../JobStream.ts'
 import type { StreamOptions, TetherClient } from '../TetherClient.ts'
 import { persist } from '../tryAgain.ts'
+import { ChildStreams } from './ChildStreams.ts'
 import { backLine, lostLine } from './connectionLines.ts'
 import { EndRequest } from './EndRequest.ts'
 import { EXIT, type ExitCode, exitCodeOfOutcome } from './exit.ts'
 import type { OnInterrupt } from './invocation.ts'
 import { type Outcome, outcomeIn, outcomeLine, outcomeOf } from './outcome.ts'
+import { plainLine } from './plainText.ts'
+import type { Reporter } from './Reporter.ts'
 import type { Screen } from './Screen.ts'
 import type { EndingSignal, Signals } from './Signals.ts'
-import { plainLine } from './TerminalFilter.ts'
 
 /** How a following ended. `left`: without an outcome, so nothing that is still unwritten is waited for. */
 export interface Ending {
@@ -30,6 +32,8 @@ interface Options {
   readonly jobId: string
   readonly firstSignal: FirstSignal
   readonly open: (options: StreamOptions) => Promise<JobStream>
+  /** Who shows what comes; `children` are streams that live as long as this following. */
+  readonly report: (children: ChildStreams) => Reporter
 }
 
 /** After a cancel's own time, so long for the answer to come through (protocol, section 7). */
@@ -51,6 +55,7 @@ const REASONS = { SIGINT: 'Ctrl+C at the client', SIGTERM: 'SIGTERM at the clien
  */
 export class Follower {
   readonly #options: Options
+  readonly #reporter: Reporter
   /** Aborted at the end, whatever it was: closes the stream and every request still under way. */
   readonly #leaving = new AbortController()
   /** Aborted when the user asks for the job's end: no connection is made anew from then on. */
@@ -58,6 +63,8 @@ export class Follower {
   readonly #opened = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<Ending>()
   #signalCount = 0
+  /** The job works in model calls and tools, which a stop waits for. */
+  #hasSteps = false
   #settleMs = DEFAULT_SETTLE_MS
   #stopDeadlineMs = DEFAULT_STOP_DEADLINE_MS
   #asked: EndRequest | undefined
@@ -67,6 +74,14 @@ export class Follower {
 
   constructor(options: Options) {
     this.#options = options
+    this.#reporter = options.report(
+      new ChildStreams({
+        client: options.client,
+        signal: this.#leaving.signal,
+        noMore: this.#asking.signal,
+        onDefect: this.#ended.reject,
+      }),
+    )
   }
 
   /** To be called once. Rejects with what opening or reading the stream rejects with. */
@@ -78,6 +93,7 @@ export class Follower {
     } finally {
       unsubscribe()
       clearTimeout(this.#deadline)
+      this.#reporter.leave()
       this.#leaving.abort()
     }
   }
@@ -106,10 +122,10 @@ export class Follower {
     })
     this.#opened.resolve()
     for await (const event of stream) {
-      this.#learnPolicy(event)
-      await screen.show(event)
+      this.#learn(event)
+      await this.#reporter.show(event)
       const outcome = outcomeIn(event)
-      if (outcome !== undefined) return this.#concluded(outcome)
+      if (outcome !== undefined) return await this.#concluded(outcome)
     }
     return undefined
   }
@@ -128,18 +144,23 @@ export class Follower {
 
   /** The event that bears the result did not come. */
   async #concludedAs(job: JobView): Promise<Ending> {
-    const { screen } = this.#options
-    if (screen.mode === 'quiet' && job.result !== undefined) await screen.value(job.result)
-    return this.#concluded(outcomeOf(job))
+    if (job.result !== undefined) await this.#reporter.showResult(job.task, job.result)
+    const outcome = outcomeOf(job)
+    return outcome === undefined ? { exitCode: EXIT.failed, left: false } : await this.#concluded(outcome)
   }
 
-  #concluded(outcome: Outcome | undefined): Ending {
-    if (outcome === undefined) return { exitCode: EXIT.failed, left: false }
+  async #concluded(outcome: Outcome): Promise<Ending> {
+    await this.#reporter.finish(outcome)
+    return this.#told(outcome)
+  }
+
+  #told(outcome: Outcome): Ending {
     if (outcome.status !== 'succeeded') this.#options.screen.line(outcomeLine(outcome))
     return { exitCode: exitCodeOfOutcome(outcome.status), left: false }
   }
 
-  #learnPolicy(event: JobEvent): void {
+  #learn(event: JobEvent): void {
+    if (event.type === 'model.started' || event.type === 'tool.started') this.#hasSteps = true
     if (event.type !== 'job.queued') return
     this.#settleMs = event.job.policy.settleMs
     this.#stopDeadlineMs = event.job.policy.stopDeadlineMs
@@ -150,8 +171,7 @@ export class Follower {
     const { firstSignal, screen, jobId } = this.#options
     this.#signalCount += 1
     if (this.#signalCount > 1 || firstSignal === 'leave') {
-      screen.line(`left job ${jobId}`)
-      this.#leave()
+      this.#leave(`left job ${jobId}`)
       return
     }
     if (firstSignal === 'detach') {
@@ -159,12 +179,18 @@ export class Follower {
       return
     }
     void this.#end(firstSignal, REASONS[signal])
-    screen.line(`${firstSignal === 'cancel' ? 'cancelling' : 'stopping'} job ${jobId} (again: leave at once)`)
+    screen.line(`${this.#endingText(firstSignal)} (again: leave at once)`)
+  }
+
+  #endingText(kind: CancelKind): string {
+    const { jobId } = this.#options
+    if (kind === 'cancel') return `cancelling job ${jobId}`
+    return `stopping job ${jobId}${this.#hasSteps ? ', after the current model call or tool' : ''}`
   }
 
   /** Never rejects. */
   async #end(kind: CancelKind, reason: string): Promise<void> {
-    const { client, screen, jobId } = this.#options
+    const { client, jobId } = this.#options
     const { signal } = this.#leaving
     const request = new EndRequest({ client, jobId, kind, reason, waitSeconds: () => this.#waitSeconds(kind), signal })
     this.#asked = request
@@ -175,8 +201,7 @@ export class Follower {
     } catch (error) {
       if (signal.aborted) return
       // Leaving is the other way to tell the server that nobody wants the job.
-      screen.line(`cannot ${kind} job ${jobId}: ${messageOf(error)}; left it instead`)
-      this.#leave()
+      this.#leave(`cannot ${kind} job ${jobId}: ${messageOf(error)}; left it instead`)
     }
   }
 
@@ -188,8 +213,7 @@ export class Follower {
       await this.#opened.promise
       const { signal } = this.#leaving
       await persist(() => client.changePolicy(jobId, { onDisconnect: 'continue' }, { signal }), { signal })
-      screen.line(`detached: job ${jobId} runs on; "attach ${jobId}" shows it again`)
-      this.#leave()
+      this.#leave(`detached: job ${jobId} runs on; "attach ${jobId}" shows it again`)
     } catch (error) {
       if (this.#leaving.signal.aborted || isFinished(error)) return
       screen.line(`cannot detach from job ${jobId}: ${messageOf(error)}; still here (again: leave, which ends the job)`)
@@ -217,21 +241,24 @@ export class Follower {
   }
 
   #giveUp({ kind, job, failure }: EndRequest, waitedMs: number): void {
-    const { screen, jobId } = this.#options
-    if (job !== undefined) {
-      this.#ended.resolve({ ...this.#concluded(outcomeOf(job)), left: true })
+    const { jobId } = this.#options
+    const outcome = job === undefined ? undefined : outcomeOf(job)
+    if (outcome !== undefined) {
+      this.#reporter.leave()
+      this.#ended.resolve({ ...this.#told(outcome), left: true })
       return
     }
     const within = `within ${waitedMs} ms`
-    screen.line(
+    this.#leave(
       failure === undefined
         ? `no outcome of job ${jobId} ${within}; left it`
         : `cannot ${kind} job ${jobId} ${within}: ${messageOf(failure)}; left it instead`,
     )
-    this.#leave()
   }
 
-  #leave(): void {
+  #leave(why: string): void {
+    this.#reporter.leave()
+    this.#options.screen.line(why)
     this.#ended.resolve({ exitCode: EXIT.left, left: true })
   }
 }

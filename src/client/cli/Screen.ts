@@ -1,121 +1,126 @@
-import type { JobEvent } from '../../job/event.ts'
 import type { Json } from '../../job/json.ts'
-import type { OutputMode } from './invocation.ts'
+import type { LiveRow } from './LiveRegion.ts'
+import { NO_PAINT, PAINT, type Paint } from './Paint.ts'
+import { escapeControls, plainLine } from './plainText.ts'
 import type { Sink } from './Sink.ts'
-import { escapeC1, plainLine, TerminalFilter } from './TerminalFilter.ts'
+import { type Lane, Surface } from './Surface.ts'
+import { paragraphOf, rowsOf } from './textWidth.ts'
 
-const RESET_COLOURS = '\x1b[0m'
-const MAX_INPUT_CHARS = 200
+/** How wide a row of our own may be where no terminal says. */
+const PLAIN_COLUMNS = 200
 
-/** Where the text of a job's channel goes, and how it is cleaned on the way. */
-interface Lane {
-  readonly sink: Sink
-  readonly filter: TerminalFilter
+/** What terminals are for: colours of our own, and rows that change while something goes on. */
+export interface Look {
+  readonly isColoured: boolean
+  readonly isLive: boolean
 }
 
-/** What the user sees: the job's text on stdout and stderr, the client's own lines on stderr between them. */
+/**
+ * What the user sees: the job's text on stdout and stderr, the client's own rows on stderr between its lines. Where both are one
+ * terminal, pipe or file they are written through one of them, so that they come out in the order in which they were said.
+ */
 export class Screen {
-  readonly #mode: OutputMode
   readonly #out: Lane
   readonly #err: Lane
-  /** The last text on the terminal did not end its line, so a line of our own would be glued to it. */
-  #isInLine = false
+  readonly #sinks: readonly Sink[]
+  readonly paint: Paint
 
-  constructor(mode: OutputMode, out: Sink, err: Sink) {
-    this.#mode = mode
-    this.#out = { sink: out, filter: new TerminalFilter() }
-    this.#err = { sink: err, filter: new TerminalFilter() }
+  constructor(out: Sink, err: Sink, look: Look = { isColoured: false, isLive: false }) {
+    const isOnePlace = out.place !== undefined && out.place === err.place
+    const surface = new Surface(isOnePlace ? out : err, look)
+    this.#err = surface.lane()
+    this.#out = (isOnePlace ? surface : new Surface(out, { isLive: false })).lane()
+    this.#sinks = [out, err]
+    this.paint = look.isColoured && err.isTerminal ? PAINT : NO_PAINT
   }
 
-  get mode(): OutputMode {
-    return this.#mode
+  /** Whether rows of our own are on a terminal that shows what goes on. */
+  get isLive(): boolean {
+    return this.#err.surface.isLive
+  }
+
+  /** Whether rows of our own are on a terminal. */
+  get isTerminal(): boolean {
+    return this.#err.surface.sink.isTerminal
+  }
+
+  /** How wide a row of our own may be. The last column stays free: terminals differ in what follows a full row. */
+  get columns(): number {
+    const { sink } = this.#err.surface
+    return sink.isTerminal ? Math.max(1, sink.size.columns - 1) : PLAIN_COLUMNS
   }
 
   /** Resolves when stdout or stderr cannot be written any more. Never rejects. */
   get broken(): Promise<Error> {
-    return Promise.race([this.#out.sink.broken, this.#err.sink.broken])
+    return Promise.race(this.#sinks.map((sink) => sink.broken))
   }
 
-  /** Shows an event. Resolves when more may come: a slow stdout slows the reading of the stream. */
-  async show(event: JobEvent): Promise<void> {
-    switch (this.#mode) {
-      case 'json':
-        return await this.#out.sink.write(`${escapeC1(JSON.stringify(event))}\n`)
-      case 'quiet':
-        return event.type === 'job.succeeded' ? await this.value(event.result) : undefined
-      case 'text':
-        return await this.#showText(event)
-    }
+  /** The job's own text, as it is. Resolves when more may come: a slow stdout slows the reading of the stream. */
+  async text(channel: 'stdout' | 'stderr', text: string): Promise<void> {
+    const { surface, filter } = channel === 'stdout' ? this.#out : this.#err
+    await surface.text(filter, text)
+  }
+
+  /** The job's text has come to an end of its own: on a terminal, what it says next begins a line. */
+  async endText(): Promise<void> {
+    const { surface } = this.#out
+    // Elsewhere its bytes are as they came.
+    if (surface === this.#err.surface || surface.sink.isTerminal) await surface.endLine()
   }
 
   /** A line of the client's own, on stderr. It is not waited for: what it says must not be held up by the job's text. */
   line(text: string): void {
-    const start = this.#startOfLine()
-    void this.#err.sink.write(`${start}${text}\n`)
+    void this.rows(this.paragraph(text, this.columns))
+  }
+
+  /** A text in rows of so many columns. On a pipe it is one row: nothing breaks it there, and who reads it may look for it. */
+  paragraph(text: string, columns: number): string[] {
+    return this.isTerminal ? paragraphOf(text, columns) : [text]
+  }
+
+  /** The same character by character, for what has a form of its own. */
+  folded(text: string, columns: number): string[] {
+    return this.isTerminal ? rowsOf(text, columns) : [text]
+  }
+
+  /** Rows on stderr, at once, one under another. Resolves when more may come. */
+  async rows(rows: readonly string[]): Promise<void> {
+    await this.#err.surface.rows(rows)
+  }
+
+  /** The same for a voice besides the job's own: they do not come between the parts of a line that the job is saying. */
+  async rowsBetweenLines(rows: readonly string[]): Promise<void> {
+    await this.#err.surface.rowsBetweenLines(rows)
+  }
+
+  /** Shows what goes on where that can be shown. Returns its undo. */
+  addLive(row: LiveRow): () => void {
+    return this.#err.surface.addLive(row)
+  }
+
+  /** The program was halted (Ctrl+Z) and goes on: a shell has written to the terminal meanwhile. */
+  resume(): void {
+    this.#err.surface.redraw()
   }
 
   /** A row of what a command answers, on stdout. */
   async row(text: string): Promise<void> {
-    await this.#out.sink.write(`${plainLine(text)}\n`)
+    await this.#out.surface.sink.write(`${plainLine(text)}\n`)
   }
 
   /** A value on stdout: text as it is, anything else as one line of JSON. */
   async value(value: Json): Promise<void> {
-    if (typeof value === 'string') await this.#text(this.#out, value.endsWith('\n') ? value : `${value}\n`)
+    if (typeof value === 'string') await this.text('stdout', value.endsWith('\n') ? value : `${value}\n`)
     else await this.json(value)
   }
 
   async json(value: unknown, indent?: number): Promise<void> {
-    await this.#out.sink.write(`${escapeC1(JSON.stringify(value, undefined, indent))}\n`)
+    await this.#out.surface.sink.write(`${escapeControls(JSON.stringify(value, undefined, indent))}\n`)
   }
 
   /** Resolves when everything was handed over or the other end is gone. */
   async flush(): Promise<void> {
-    void this.#err.sink.write(this.#startOfLine())
-    await Promise.race([this.broken, Promise.all([this.#out.sink.flush(), this.#err.sink.flush()])])
-  }
-
-  async #showText(event: JobEvent): Promise<void> {
-    switch (event.type) {
-      case 'output':
-        if (event.channel === 'stderr') return await this.#text(this.#err, event.text)
-        return event.channel === 'reasoning' ? undefined : await this.#text(this.#out, event.text)
-      case 'job.queued':
-        if (event.position > 0) this.line(`waiting in the queue at position ${event.position}`)
-        return
-      case 'job.requeued':
-        this.line(`started again (attempt ${event.attempt}): what was printed so far does not count`)
-        return
-      case 'gap':
-        this.line(`events ${event.from} to ${event.to} are missing (${plainLine(event.reason)})`)
-        return
-      case 'artifact':
-        this.line(`file ${plainLine(event.path)} (${event.bytes} bytes)`)
-        return
-      case 'tool.started':
-        this.line(`[${plainLine(event.tool)}] ${escapeC1(JSON.stringify(event.input)).slice(0, MAX_INPUT_CHARS)}`)
-        return
-      case 'tool.finished':
-        if (!event.ok) this.line(`[${plainLine(event.tool)}] failed: ${plainLine(event.summary)}`)
-        return
-      default:
-        // The rest, and what a newer server may send, is for --json.
-        return
-    }
-  }
-
-  async #text(lane: Lane, text: string): Promise<void> {
-    if (!lane.sink.isTerminal) return await lane.sink.write(text)
-    const kept = lane.filter.filter(text)
-    if (kept !== '') this.#isInLine = !kept.endsWith('\n')
-    await lane.sink.write(kept)
-  }
-
-  #startOfLine(): string {
-    if (!this.#err.sink.isTerminal) return ''
-    const styled = this.#out.filter.isStyled || this.#err.filter.isStyled
-    const start = `${styled ? RESET_COLOURS : ''}${this.#isInLine ? '\n' : ''}`
-    this.#isInLine = false
-    return start
+    const surfaces = new Set([this.#err.surface, this.#out.surface])
+    await Promise.race([this.broken, Promise.all([...surfaces].map((surface) => surface.flush()))])
   }
 }

@@ -1,3 +1,5 @@
+import { hasControl, isControl } from './plainText.ts'
+
 type State = 'text' | 'escape' | 'csi' | 'string'
 
 const BEL = '\x07'
@@ -15,13 +17,20 @@ const MAX_PARAMETER_CHARS = 64
 
 /**
  * A job's output as a terminal may have it: text, tabs, line ends and colours (ESC [ digits ; : m). Everything else that a
- * terminal would act on is taken out, so that output cannot retitle it, move over what stands there, or make it send input.
+ * terminal would act on is taken out, so that output cannot retitle it, move over what stands there, turn its direction, or make
+ * it send input.
  * Sequences may be cut anywhere between two calls.
  */
 export class TerminalFilter {
+  readonly #keepsColours: boolean
   #state: State = 'text'
   #parameters = ''
   #isStyled = false
+
+  /** Default: colours are kept. */
+  constructor(options: { readonly keepsColours?: boolean } = {}) {
+    this.#keepsColours = options.keepsColours ?? true
+  }
 
   /** Whether the colours are other than the terminal's own after what was let through. */
   get isStyled(): boolean {
@@ -91,37 +100,9 @@ export class TerminalFilter {
 
   /** Parameters with other characters are private: ESC [ > 4 m sets what keys send. */
   #colour(): string {
+    if (!this.#keepsColours) return ''
     if (this.#parameters.length > MAX_PARAMETER_CHARS || !/^[0-9;:]*$/.test(this.#parameters)) return ''
     this.#isStyled = !/(?:^|;)0*$/.test(this.#parameters)
     return `${ESC}[${this.#parameters}m`
   }
-}
-
-/** What a job or a server wrote, fit for a line of the client's own: no control characters at all, line ends as spaces. */
-export function plainLine(text: string): string {
-  let plain = ''
-  for (const character of text) plain += character === '\n' || isControl(character) ? ' ' : character
-  return plain.trim()
-}
-
-/** JSON escapes the controls below space by itself; these it leaves, and some terminals act on them. */
-export function escapeC1(json: string): string {
-  if (!hasControl(json)) return json
-  let escaped = ''
-  for (const character of json) {
-    escaped += isControl(character) && character >= '\x7f' ? `\\u00${character.charCodeAt(0).toString(16)}` : character
-  }
-  return escaped
-}
-
-function hasControl(text: string): boolean {
-  for (let index = 0; index < text.length; index += 1) {
-    if (isControl(text.charAt(index))) return true
-  }
-  return false
-}
-
-function isControl(character: string): boolean {
-  if (character < ' ') return character !== '\n' && character !== '\t' && character !== '\r'
-  return character >= '\x7f' && character <= '\x9f'
 }

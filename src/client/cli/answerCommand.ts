@@ -3,6 +3,7 @@ import type { CancelAnswer } from '../TetherClient.ts'
 import { EXIT, type ExitCode } from './exit.ts'
 import type { Command } from './invocation.ts'
 import { outcomeLine, outcomeOf } from './outcome.ts'
+import { readableResult } from './result.ts'
 import type { Session } from './Session.ts'
 
 /** The commands that ask once and print the answer. */
@@ -12,14 +13,14 @@ type Question = Extract<Command, { kind: 'list' | 'tasks' | 'show' | 'cancel' | 
 const WAIT_SECONDS = 5
 
 export async function answerCommand(session: Session, question: Question): Promise<ExitCode> {
-  const { client, screen } = session
+  const { client, screen, view } = session
   switch (question.kind) {
     case 'list':
       await list(session)
       break
     case 'tasks':
       for (const task of await client.tasks()) {
-        await (screen.mode === 'json' ? screen.json(task) : screen.row(task.name))
+        await (view.kind === 'json' ? screen.json(task) : screen.row(task.name))
       }
       break
     case 'show':
@@ -39,17 +40,17 @@ export async function answerCommand(session: Session, question: Question): Promi
   return EXIT.succeeded
 }
 
-async function list({ client, screen }: Session): Promise<void> {
+async function list({ client, screen, view }: Session): Promise<void> {
   const { jobs, nextCursor } = await client.list()
   for (const job of jobs) {
-    if (screen.mode === 'json') await screen.json(job)
+    if (view.kind === 'json') await screen.json(job)
     else await screen.row(`${job.id}  ${job.status.padEnd(11)}  ${job.createdAt}  ${job.task}`)
   }
   if (nextCursor !== undefined) screen.line(`these are the newest ${jobs.length}; there are more`)
 }
 
-async function show({ screen }: Session, job: JobView): Promise<void> {
-  switch (screen.mode) {
+async function show({ screen, view }: Session, job: JobView): Promise<void> {
+  switch (view.kind) {
     case 'text':
       await screen.json(job, 2)
       break
@@ -57,17 +58,17 @@ async function show({ screen }: Session, job: JobView): Promise<void> {
       await screen.json(job)
       break
     case 'quiet':
-      if (job.result !== undefined) await screen.value(job.result)
+      if (job.result !== undefined) await screen.value(readableResult(job.task, job.result))
       break
   }
 }
 
-async function showAnswer({ screen }: Session, id: string, answer: CancelAnswer): Promise<void> {
+async function showAnswer({ screen, view }: Session, id: string, answer: CancelAnswer): Promise<void> {
   if (answer.kind === 'remembered') {
     await screen.row(`remembered: job ${id} is not known yet`)
     return
   }
   const outcome = outcomeOf(answer.job)
-  if (screen.mode === 'json') await screen.json(answer.job)
+  if (view.kind === 'json') await screen.json(answer.job)
   else await screen.row(outcome === undefined ? `${answer.job.status}: accepted, not ended yet` : outcomeLine(outcome))
 }

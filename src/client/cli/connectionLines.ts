@@ -1,5 +1,5 @@
 import type { Loss, Recovery } from '../Reconnect.ts'
-import { plainLine } from './TerminalFilter.ts'
+import { plainLine } from './plainText.ts'
 
 /** Such as `connection lost: job job_1, after event 12 (other side closed); trying for 10 s to come back`. */
 export function lostLine(loss: Loss): string {
@@ -9,6 +9,11 @@ export function lostLine(loss: Loss): string {
 /** Such as `connected again after 0.4 s: job job_1, after event 12`. */
 export function backLine(recovery: Recovery): string {
   return `connected again after ${seconds(recovery.afterMs)}: ${placeOf(recovery)}`
+}
+
+/** Such as `child job job_1 is not shown to its end (other side closed)`. */
+export function childLostLine(childId: string, cause: unknown): string {
+  return `child job ${plainLine(childId)} is not shown to its end${causeOf(cause)}`
 }
 
 function placeOf({ jobId, lastSeq }: Pick<Loss, 'jobId' | 'lastSeq'>): string {

@@ -2,6 +2,8 @@ import { parseArgs } from 'node:util'
 import type { Json } from '../../job/json.ts'
 import type { HoldTerms } from '../JobStream.ts'
 import { isJobId, JOB_ID_FORM } from '../jobId.ts'
+import type { TextDetail } from './Run.ts'
+import type { Look } from './Screen.ts'
 import { UsageError } from './UsageError.ts'
 
 /** What the command line asks for. */
@@ -21,8 +23,11 @@ export type StartTerms = Partial<HoldTerms>
 export type FromStdin = typeof FROM_STDIN
 export const FROM_STDIN = Symbol('read it from standard input')
 
-/** What goes to stdout: the job's text, one event a line, or the result alone. */
-export type OutputMode = 'text' | 'json' | 'quiet'
+/** What is shown of a job: what it says and does, one event a line, or the result alone. */
+export type View =
+  | ({ readonly kind: 'text' } & TextDetail)
+  | { readonly kind: 'json'; readonly withChildren: boolean }
+  | { readonly kind: 'quiet' }
 
 export type OnInterrupt = 'cancel' | 'stop' | 'detach'
 
@@ -30,7 +35,8 @@ export interface Invocation {
   readonly command: Command
   readonly server: string | undefined
   readonly token: string | undefined
-  readonly mode: OutputMode
+  readonly view: View
+  readonly look: Look
   /** Undefined where the command line does not say. */
   readonly onInterrupt: OnInterrupt | undefined
 }
@@ -41,6 +47,9 @@ const OPTIONS = {
   input: { type: 'string' },
   json: { type: 'boolean' },
   quiet: { type: 'boolean' },
+  verbose: { type: 'boolean' },
+  reasoning: { type: 'boolean' },
+  children: { type: 'boolean' },
   hold: { type: 'boolean' },
   'on-interrupt': { type: 'string' },
   'grace-ms': { type: 'string' },
@@ -62,13 +71,13 @@ export function parseInvocation(
   env: Readonly<Record<string, string | undefined>>,
 ): Invocation {
   const { values, positionals } = parse(argv)
-  if (values.json === true && values.quiet === true) throw new UsageError('--json and --quiet exclude each other')
-  const mode = values.json === true ? 'json' : values.quiet === true ? 'quiet' : 'text'
+  const view = parseView(values)
   return {
     command: values.help === true ? { kind: 'help' } : parseCommand(values, positionals),
     server: values.server ?? given(env['TETHER_URL']),
     token: parseToken(values.token ?? given(env['TETHER_TOKEN'])),
-    mode,
+    view,
+    look: lookOf(env),
     onInterrupt: parseOnInterrupt(values['on-interrupt']),
   }
 }
@@ -84,12 +93,34 @@ function parse(argv: readonly string[]) {
   }
 }
 
+function parseView({ json, quiet, verbose, reasoning, children }: Values): View {
+  if (json === true && quiet === true) throw new UsageError('--json and --quiet exclude each other')
+  const isText = json !== true && quiet !== true
+  if (!isText && verbose === true) throw new UsageError('--verbose belongs to text, not to --json or --quiet')
+  if (!isText && reasoning === true)
+    throw new UsageError('--reasoning belongs to text: --json has it, --quiet has none')
+  if (json !== true && children === true) throw new UsageError('--children belongs to --json: text shows them anyway')
+  if (json === true) return { kind: 'json', withChildren: children === true }
+  if (quiet === true) return { kind: 'quiet' }
+  return { kind: 'text', isVerbose: verbose === true, showsReasoning: reasoning === true }
+}
+
+/** NO_COLOR: https://no-color.org, where an empty one counts as none. */
+function lookOf(env: Readonly<Record<string, string | undefined>>): Look {
+  const isDumb = env['TERM'] === 'dumb'
+  return { isColoured: !isDumb && given(env['NO_COLOR']) === undefined, isLive: !isDumb }
+}
+
 function parseCommand(values: Values, positionals: readonly string[]): Command {
   const [first, ...rest] = positionals
   const command = namedCommand(values, first, rest)
   if (values.hold === true && command?.kind !== 'attach') throw new UsageError('--hold belongs to attach ID')
   if (values.input !== undefined && values.task === undefined) throw new UsageError('--input belongs to --task NAME')
   if (command === undefined) return parseStart(values, first, rest)
+  for (const name of ['verbose', 'reasoning', 'children'] as const) {
+    const isFollowing = command.kind === 'attach'
+    if (values[name] === true && !isFollowing) throw new UsageError(`--${name} belongs to a start or to attach ID`)
+  }
   for (const name of ['grace-ms', 'lease-ms'] as const) {
     if (values[name] !== undefined) throw new UsageError(`--${name} belongs to a start, not to ${command.kind}`)
   }

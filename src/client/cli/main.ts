@@ -4,15 +4,20 @@ import { StreamCut, TetherApiError } from '../error.ts'
 import { mintJobId } from '../jobId.ts'
 import { type JobSpec, type StreamOptions, TetherClient } from '../TetherClient.ts'
 import { answerCommand } from './answerCommand.ts'
+import type { ChildStreams } from './ChildStreams.ts'
 import { EXIT, exitCodeOfError } from './exit.ts'
 import { type Ending, type FirstSignal, Follower } from './Follower.ts'
 import { HELP } from './help.ts'
-import { type Command, FROM_STDIN, type Invocation, parseInvocation } from './invocation.ts'
+import { type Command, FROM_STDIN, type Invocation, parseInvocation, type View } from './invocation.ts'
+import { JsonReporter } from './JsonReporter.ts'
+import { plainLine } from './plainText.ts'
+import { QuietReporter } from './QuietReporter.ts'
+import type { Reporter } from './Reporter.ts'
 import { Screen } from './Screen.ts'
 import type { Session } from './Session.ts'
 import { Signals } from './Signals.ts'
 import { openSink } from './Sink.ts'
-import { plainLine } from './TerminalFilter.ts'
+import { TextReporter } from './TextReporter.ts'
 import { UsageError } from './UsageError.ts'
 
 const LEFT: Ending = { exitCode: EXIT.left, left: true }
@@ -36,17 +41,19 @@ export async function main(surroundings: Surroundings): Promise<number> {
   const err = openSink(surroundings.stderr)
   const signals = new Signals(source, () => exit(EXIT.left))
   const unlisten = signals.listen()
-  let screen = new Screen('text', out, err)
+  let screen = new Screen(out, err)
+  const onResumed = (): void => screen.resume()
+  source.on('SIGCONT', onResumed)
   try {
-    const { command, mode, onInterrupt, ...access } = parseInvocation(argv, env)
-    screen = new Screen(mode, out, err)
+    const { command, view, look, onInterrupt, ...access } = parseInvocation(argv, env)
+    screen = new Screen(out, err, look)
     if (command.kind === 'help') {
       void out.write(HELP)
       await screen.flush()
       return EXIT.succeeded
     }
     await using client = openClient(access)
-    const session = { client, screen, signals, stdin, onInterrupt }
+    const session = { client, screen, view, signals, stdin, onInterrupt }
     // Nobody reads what we write (`| head`): that is leaving, and closing the client tells the server so.
     const ending = await Promise.race([perform(session, command), screen.broken.then(() => LEFT)])
     if (!ending.left) await screen.flush()
@@ -56,6 +63,7 @@ export async function main(surroundings: Surroundings): Promise<number> {
     await screen.flush()
     return exitCodeOfError(error)
   } finally {
+    source.off('SIGCONT', onResumed)
     unlisten()
   }
 }
@@ -108,8 +116,14 @@ async function follow(
   firstSignal: FirstSignal,
   open: (options: StreamOptions) => ReturnType<TetherClient['stream']>,
 ): Promise<Ending> {
-  const { client, screen, signals } = session
-  return await new Follower({ client, screen, signals, jobId, firstSignal, open }).follow()
+  const { client, screen, view, signals } = session
+  const report = (children: ChildStreams): Reporter => reporterFor(view, screen, children)
+  return await new Follower({ client, screen, signals, jobId, firstSignal, open, report }).follow()
+}
+
+function reporterFor(view: View, screen: Screen, children: ChildStreams): Reporter {
+  if (view.kind === 'json') return new JsonReporter(screen, view.withChildren ? children : undefined)
+  return view.kind === 'quiet' ? new QuietReporter(screen) : new TextReporter(screen, children, view)
 }
 
 async function noSuchTask(client: TetherClient, task: string): Promise<UsageError> {

@@ -4,7 +4,8 @@ import type { Receipt, Released } from '../../job/receipt.ts'
 import type { TerminalStatus } from '../../job/status.ts'
 import type { JobView } from '../../job/view.ts'
 import { isTerminalStatus, outcomeOfEvent } from '../terminal.ts'
-import { plainLine } from './TerminalFilter.ts'
+import { plainLine } from './plainText.ts'
+import { countText, usageText } from './usageText.ts'
 
 /** How a job ended, from its last event or from its record. */
 export interface Outcome {
@@ -32,31 +33,42 @@ export function outcomeOf(job: JobView): Outcome | undefined {
 export function outcomeLine({ status, receipt, failure }: Outcome): string {
   const said = failure === undefined ? [] : [`${plainLine(failure.message)} (${plainLine(failure.code)})`]
   const measured = receipt === undefined ? [] : [receiptText(receipt)]
-  const name = status.replace('_', ' ')
+  const name = statusText(status)
   const details = [...said, ...measured].join(': ')
   return details === '' ? name : `${name}: ${details}`
+}
+
+/** What is said of something that was open when its job ended so, such as `cancelled`. */
+export function endWord(status: TerminalStatus): string {
+  return status === 'succeeded' || status === 'failed' ? 'not finished' : statusText(status)
+}
+
+function statusText(status: TerminalStatus): string {
+  return status.replace('_', ' ')
 }
 
 function receiptText(receipt: Receipt): string {
   const { level, complete } = receipt.containment
   const where = complete ? level : `${level}, which a process can leave`
   const recorded = receipt.recorded === false ? ', not recorded yet' : ''
-  return `${releasedText(receipt.released)}, ${confirmedText(receipt)} (${where})${recorded}`
+  const usage = usageText(receipt.usage ?? {})
+  const used = usage === '' ? '' : `; ${usage}`
+  return `${releasedText(receipt.released)}, ${confirmedText(receipt)} (${where})${recorded}${used}`
 }
 
 function releasedText(released: Released): string {
   const counted = [
-    count(released.processes, 'process', 'processes'),
-    count(released.requests, 'request', 'requests'),
-    count(released.files, 'file', 'files'),
-    count(released.children, 'child job', 'child jobs'),
-    count(released.other, 'other thing', 'other things'),
-  ].filter((text) => text !== undefined)
+    countOf(released.processes, 'process', 'processes'),
+    countOf(released.requests, 'request'),
+    countOf(released.files, 'file'),
+    countOf(released.children, 'child job'),
+    countOf(released.other, 'other thing'),
+  ].filter((text) => text !== '')
   return counted.length === 0 ? 'nothing was held' : `${counted.join(', ')} gone`
 }
 
-function count(number: number, one: string, many: string): string | undefined {
-  return number === 0 ? undefined : `${number} ${number === 1 ? one : many}`
+function countOf(number: number, one: string, many?: string): string {
+  return number === 0 ? '' : countText(number, one, many)
 }
 
 function confirmedText(receipt: Receipt): string {
