@@ -57,6 +57,8 @@ export interface Config {
   readonly tasksDir: string | undefined
   /** What the name of this process in `replica` begins with. */
   readonly replicaId: string
+  /** Where models are to be had. */
+  readonly models: ModelSettings
   /** Whether only this machine can reach `host`. */
   readonly isLoopback: boolean
 }
@@ -128,7 +130,25 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     tasksDir: setting('TASKS_DIR', FOLDER, undefined),
     replicaId: setting('REPLICA_ID', REPLICA_ID, 'tether'),
     logLevel: setting('LOG_LEVEL', oneOf(LOG_LEVELS), 'info'),
+    models: Object.freeze({
+      model: setting('MODEL', MODEL, undefined),
+      openaiBaseUrl: setting('OPENAI_BASE_URL', BASE_URL, undefined),
+      openaiApiKey: setting('OPENAI_API_KEY', KEY, undefined),
+      anthropicBaseUrl: setting('ANTHROPIC_BASE_URL', BASE_URL, undefined),
+      anthropicApiKey: setting('ANTHROPIC_API_KEY', KEY, undefined),
+    }),
   })
+}
+
+/** Where models are to be had. The keys are secrets: never logged, never sent to a client. */
+export interface ModelSettings {
+  /** What a job gets that names none: see `chooseModel`. */
+  readonly model: string | undefined
+  /** Of any server that speaks OpenAI's chat completions (Ollama, vLLM, llama.cpp), without a slash at its end. */
+  readonly openaiBaseUrl: string | undefined
+  readonly openaiApiKey: string | undefined
+  readonly anthropicBaseUrl: string | undefined
+  readonly anthropicApiKey: string | undefined
 }
 
 const NONE: readonly string[] = Object.freeze([])
@@ -170,6 +190,27 @@ const HOURS: Form<number> = {
     const hours = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN
     return hours <= 876_000 ? Math.round(hours * HOUR_MS) : undefined
   },
+}
+
+const MODEL: Form<string | undefined> = {
+  allowed: 'openai:NAME, anthropic:NAME, scripted or the name of a model, without spaces, to 200 characters',
+  parse: (text) => (/^[!-~]{1,200}$/.test(text) && !/^(openai|anthropic):$/.test(text) ? text : undefined),
+}
+
+const BASE_URL: Form<string | undefined> = {
+  allowed: 'an http or https URL such as http://127.0.0.1:11434/v1, without user, query or fragment',
+  parse: (text) => {
+    const url = URL.parse(text)
+    if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '' || url.hash !== '')
+      return undefined
+    return text.replace(/\/+$/, '')
+  },
+}
+
+const KEY: Form<string | undefined> = {
+  allowed: 'visible ASCII characters without spaces, to 1000',
+  isSecret: true,
+  parse: (text) => (/^[!-~]{1,1000}$/.test(text) ? text : undefined),
 }
 
 function wholeNumber(min: number, max: number): Form<number> {

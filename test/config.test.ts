@@ -47,6 +47,13 @@ describe('with nothing set', () => {
       tasksDir: undefined,
       replicaId: 'tether',
       logLevel: 'info',
+      models: {
+        model: undefined,
+        openaiBaseUrl: undefined,
+        openaiApiKey: undefined,
+        anthropicBaseUrl: undefined,
+        anthropicApiKey: undefined,
+      },
     } satisfies Config)
   })
 

@@ -13,6 +13,15 @@ interface Entry {
 export interface Tombstone {
   readonly kind: CancelKind
   readonly expiresAt: number
+  /** Settles when it outlives this process, or cannot. Never rejects. */
+  readonly kept: Promise<unknown>
+}
+
+/** A remembered request as it is kept over a restart, under the name that it has here. `expiresAt` is wall time in ms. */
+export interface KeptTombstone {
+  readonly name: string
+  readonly request: Omit<CancellationRequest, 'requestedAtMs'>
+  readonly expiresAt: number
 }
 
 export interface PendingCancellationsOptions {
@@ -21,6 +30,8 @@ export interface PendingCancellationsOptions {
   readonly expiresAfterMs: number
   /** How many may wait for jobs that are not known; past it new ones are refused, never old ones dropped. */
   readonly maxTombstones: number
+  /** Keeps a remembered request for the next process; undefined: it is not needed any more. Settles when that is done. */
+  readonly keep?: (name: string, tombstone: KeptTombstone | undefined) => Promise<unknown>
 }
 
 /** Group ids and job ids have one alphabet, without `/`: a name with this prefix is never a job's. */
@@ -35,6 +46,7 @@ export class PendingCancellations implements CancellationTracker {
   readonly #clock: Clock
   readonly #expiresAfterMs: number
   readonly #maxTombstones: number
+  readonly #keep: NonNullable<PendingCancellationsOptions['keep']>
   readonly #tombstones = new Map<string, Entry>()
   /** For jobs that exist. They do not expire: a store that is away may hold up a claim for any time, and the job's end clears them. */
   readonly #marks = new Map<JobKey, CancellationRequest>()
@@ -44,6 +56,18 @@ export class PendingCancellations implements CancellationTracker {
     this.#clock = options.clock
     this.#expiresAfterMs = options.expiresAfterMs
     this.#maxTombstones = options.maxTombstones
+    this.#keep = options.keep ?? (() => Promise.resolve())
+  }
+
+  /** Takes up what an earlier process was asked to remember. */
+  load(kept: readonly KeptTombstone[]): void {
+    const [now, nowMs] = [this.#clock.now(), this.#clock.monotonicMs()]
+    for (const { name, request, expiresAt } of kept.toSorted((a, b) => a.expiresAt - b.expiresAt)) {
+      const leftMs = Math.min(expiresAt - now, this.#expiresAfterMs)
+      if (leftMs <= 0) continue
+      this.#tombstones.set(name, { request: { ...request, requestedAtMs: nowMs }, expiresAtMs: nowMs + leftMs })
+    }
+    if (this.#tombstones.size > 0) this.#sweep()
   }
 
   get tombstoneCount(): number {
@@ -107,7 +131,7 @@ export class PendingCancellations implements CancellationTracker {
 
   clearCancellation(id: JobKey): void {
     this.#marks.delete(id)
-    this.#tombstones.delete(id)
+    if (this.#tombstones.delete(id)) void this.#keep(id, undefined)
   }
 
   /** Forgets everything and lets go of the timer. */
@@ -126,7 +150,9 @@ export class PendingCancellations implements CancellationTracker {
     this.#tombstones.delete(name)
     this.#tombstones.set(name, { request: stands, expiresAtMs: this.#clock.monotonicMs() + this.#expiresAfterMs })
     this.#cancelSweep ??= this.#clock.schedule(this.#expiresAfterMs + 1, () => this.#sweep())
-    return { kind: stands.kind, expiresAt: this.#clock.now() + this.#expiresAfterMs }
+    const expiresAt = this.#clock.now() + this.#expiresAfterMs
+    const { requestedAtMs: _, ...kept } = stands
+    return { kind: stands.kind, expiresAt, kept: this.#keep(name, { name, request: kept, expiresAt }) }
   }
 
   #live(name: string): Entry | undefined {

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
-import { type JobKey, type JobRef, keyOf } from '../job/key.ts'
-import type { ChangeResult, JobStore, StoreChange } from '../store/JobStore.ts'
+import { type JobKey, keyOf } from '../job/key.ts'
+import { type ChangeResult, type JobStore, type StoreChange, StoreError } from '../store/JobStore.ts'
 
 /** A change that waits for the next commit, and what is to be done once it is in the store, or refused by it. */
 export interface QueuedChange {
@@ -33,6 +33,13 @@ export interface EventLogOptions {
   readonly onRefused: (change: StoreChange, why: string) => void
 }
 
+/**
+ * One transaction has this much at the most: more would stop the loop for too long, as when everything that an outage held up is
+ * written.
+ */
+const MAX_GROUP_CHANGES = 1024
+const MAX_GROUP_UNITS = 4 * 1024 * 1024
+
 /** After a write, outputs wait at least this long for company; status changes do not. */
 const MIN_INTERVAL_MS = 2
 const FIRST_RETRY_MS = 100
@@ -45,7 +52,8 @@ const MAX_RETRY_MS = 2000
  *
  * One commit is under way at a time, so changes take effect in the order in which they were queued. A commit that fails is
  * tried again, with everything in it, until it goes through: what was decided in memory is written later, in order. Only what a
- * client waits for and nothing has come of yet is withdrawn when the patience is over: a start, a change of policy, a deletion.
+ * client or task waits for and nothing has come of yet is withdrawn when the patience is over: a start, a change of policy, a
+ * deletion, a value.
  */
 export class EventLog {
   readonly #store: JobStore
@@ -61,7 +69,10 @@ export class EventLog {
   #failure: { readonly sinceMs: number; isGivenUp: boolean } | undefined
   #lastEndMs = Number.NEGATIVE_INFINITY
   #lastTookMs = 0
-  #flushes: (() => void)[] = []
+  /** How many changes were queued, and how many of them are done with. */
+  #queuedCount = 0
+  #doneCount = 0
+  #flushes: { readonly count: number; readonly resolve: () => void }[] = []
   #endRetryWait: (() => void) | undefined
   #isClosed = false
 
@@ -102,10 +113,11 @@ export class EventLog {
   /** Queues a status change for the commit of this turn. Outputs that came before it must have been queued before. */
   push(queued: QueuedChange): void {
     if (this.#isClosed || (this.#failure?.isGivenUp === true && isWithdrawable(queued.change))) {
-      queued.settle(false)
+      // Not at once: whoever tries again and again would never let go of the loop.
+      this.#clock.schedule(0, () => queued.settle(false))
       return
     }
-    this.#queued.push(queued)
+    this.#enqueue(queued)
     this.hurry()
   }
 
@@ -129,14 +141,17 @@ export class EventLog {
   queueOutputsOf(source: ChangeSource): void {
     if (!this.#sources.delete(source)) return
     const outputs = source.takeOutputs()
-    if (outputs !== undefined) this.#queued.push(outputs)
+    if (outputs !== undefined) this.#enqueue(outputs)
   }
 
   /** Settles once everything that was queued before the call is written; what comes later is not waited for. */
   async flush(): Promise<void> {
     if (!this.#isCommitting && this.#queued.length === 0 && this.#sources.size === 0) return
+    this.#takeSources()
+    const count = this.#queuedCount
+    if (this.#doneCount >= count) return
     await new Promise<void>((resolve) => {
-      this.#flushes.push(resolve)
+      this.#flushes.push({ count, resolve })
       this.hurry()
     })
   }
@@ -162,15 +177,8 @@ export class EventLog {
 
   async #commit(): Promise<void> {
     this.#isCommitting = true
-    const flushes = this.#flushes
-    this.#flushes = []
-    for (const source of this.#sources) {
-      const outputs = source.takeOutputs()
-      if (outputs !== undefined) this.#queued.push(outputs)
-    }
-    this.#sources.clear()
-    const group = this.#queued
-    this.#queued = []
+    this.#takeSources()
+    const group = this.#takeGroup()
     if (group.length > 0) {
       const beganMs = this.#clock.monotonicMs()
       await this.#write(group)
@@ -178,12 +186,54 @@ export class EventLog {
       process.nextTick(() => this.#noteTime(beganMs))
     }
     this.#isCommitting = false
-    for (const resolve of flushes) resolve()
-    if (this.#queued.length > 0 || this.#flushes.length > 0) this.hurry()
+    this.#endFlushes()
+    if (this.#queued.length > 0) this.hurry()
     else {
       const [next] = this.#sources
       if (next !== undefined) this.mark(next)
     }
+  }
+
+  #enqueue(queued: QueuedChange): void {
+    this.#queued.push(queued)
+    this.#queuedCount += 1
+  }
+
+  #takeSources(): void {
+    for (const source of this.#sources) {
+      const outputs = source.takeOutputs()
+      if (outputs !== undefined) this.#enqueue(outputs)
+    }
+    this.#sources.clear()
+  }
+
+  /** The first of what is queued, as much as one transaction may have. */
+  #takeGroup(): readonly QueuedChange[] {
+    let units = 0
+    let length = 0
+    for (const { change } of this.#queued) {
+      units += 'events' in change ? change.events.lines.length : 0
+      if (length > 0 && (length >= MAX_GROUP_CHANGES || units > MAX_GROUP_UNITS)) break
+      length += 1
+    }
+    if (length === this.#queued.length) {
+      const group = this.#queued
+      this.#queued = []
+      return group
+    }
+    return this.#queued.splice(0, length)
+  }
+
+  #done(queued: QueuedChange, isWritten: boolean): void {
+    this.#doneCount += 1
+    queued.settle(isWritten)
+  }
+
+  #endFlushes(): void {
+    const due = this.#flushes.filter(({ count }) => count <= this.#doneCount)
+    if (due.length === 0) return
+    this.#flushes = this.#flushes.filter(({ count }) => count > this.#doneCount)
+    for (const { resolve } of due) resolve()
   }
 
   #noteTime(beganMs: number): void {
@@ -196,26 +246,33 @@ export class EventLog {
     let left = group
     for (let delayMs = FIRST_RETRY_MS; !this.#isClosed; delayMs = Math.min(delayMs * 2, MAX_RETRY_MS)) {
       let results: readonly ChangeResult[]
+      // A store that does not answer is one that fails, as far as anybody can tell.
+      const cancelTimer = this.#clock.schedule(this.#patienceMs, () => this.#noteSilence())
       try {
         results = await this.#commitOnce(left)
       } catch (error) {
-        if (this.#isClosed) break
+        if (this.#isClosed) {
+          cancelTimer()
+          break
+        }
         left = this.#noteFailure(error instanceof Error ? error : new Error(String(error)), left)
+        cancelTimer()
         await this.#retryWait(delayMs)
         continue
       }
+      cancelTimer()
       this.#noteSuccess()
       this.#settle(left, results)
       return
     }
-    for (const queued of left) queued.settle(false)
+    for (const queued of left) this.#done(queued, false)
   }
 
   #settle(group: readonly QueuedChange[], results: readonly ChangeResult[]): void {
     for (const [index, queued] of group.entries()) {
       const result = results[index]
-      if (result?.ok === false && !isAnswered(queued.change)) this.#onRefused(queued.change, result.why)
-      queued.settle(result?.ok === true)
+      if (result?.ok === false && !isAnswered(queued.change, result.why)) this.#onRefused(queued.change, result.why)
+      this.#done(queued, result?.ok === true)
     }
   }
 
@@ -242,13 +299,22 @@ export class EventLog {
     return left
   }
 
+  /** What is under way may still take effect, so nothing is withdrawn; but nobody can count on it. */
+  #noteSilence(): void {
+    if (this.#isClosed) return
+    const error = new StoreError(`the store has not answered a commit for ${this.#patienceMs} ms`)
+    this.#failure = { sinceMs: this.#clock.monotonicMs() - this.#patienceMs, isGivenUp: true }
+    for (const listener of this.#healthListeners) listener({ kind: 'failing', error, isGivenUp: true })
+  }
+
   /** Takes out of `group` and of what is queued behind it what nothing has come of yet. Returns what is left of the group. */
   #withdraw(group: readonly QueuedChange[]): readonly QueuedChange[] {
     const neverCreated = new Set<JobKey>()
-    const isLeft = ({ change, settle }: QueuedChange): boolean => {
+    const isLeft = (queued: QueuedChange): boolean => {
+      const { change } = queued
       if (change.kind === 'create') neverCreated.add(keyOf(change.record))
-      if (!isWithdrawable(change) && !neverCreated.has(keyOf(refOf(change)))) return true
-      settle(false)
+      if (!isWithdrawable(change) && !('ref' in change && neverCreated.has(keyOf(change.ref)))) return true
+      this.#done(queued, false)
       return false
     }
     const left = group.filter(isLeft)
@@ -267,15 +333,15 @@ export class EventLog {
   }
 }
 
-function isWithdrawable({ kind }: StoreChange): boolean {
-  return kind === 'create' || kind === 'policy' || kind === 'delete'
+type WithdrawableKind = 'create' | 'policy' | 'delete' | 'value'
+
+function isWithdrawable(change: StoreChange): change is Extract<StoreChange, { kind: WithdrawableKind }> {
+  const { kind } = change
+  return kind === 'create' || kind === 'policy' || kind === 'delete' || kind === 'value'
 }
 
 /** Whoever sent it is told that it was refused: the job may have ended, or been deleted, at the same time. */
-function isAnswered({ kind }: StoreChange): boolean {
-  return kind === 'policy' || kind === 'delete'
-}
-
-function refOf(change: StoreChange): JobRef {
-  return change.kind === 'create' ? change.record : change.ref
+function isAnswered({ kind }: StoreChange, why: string): boolean {
+  // An abandoned job may have been deleted before its function settled.
+  return kind === 'policy' || kind === 'delete' || (kind === 'settled' && why === 'missing')
 }

@@ -1,6 +1,8 @@
+import { strongerOf } from '../cancellation/PendingCancellations.ts'
 import type { Clock } from '../clock.ts'
 import type { JobLog } from '../eventlog/JobLog.ts'
 import type { RegisteredTask } from '../execution/TaskRegistry.ts'
+import type { CancellationRequest } from '../job/cancellation.ts'
 import type { StatusEvent } from '../job/event.ts'
 import type { Failure } from '../job/failure.ts'
 import { type JobKey, type JobRef, keyOf } from '../job/key.ts'
@@ -47,10 +49,15 @@ export class ActiveJob {
   /** Children that are alive, and how far from the top this job is. Written by `JobManager` alone. */
   aliveChildren = 0
   depth = 0
+  /** Whose workspace it works in: its own, or that of a parent that shares it. Written by `ChildJobs` alone. */
+  workspaceKey: JobKey
   #decided: JobState
   #record: JobRecord
   readonly #onWritten: ActiveJobOptions['onWritten']
   #storeFailure: Failure | undefined
+  #writtenPolicy: JobPolicy
+  #askedUnrecorded: CancellationRequest | undefined
+  readonly #concluded = Promise.withResolvers<JobState>()
   #ended: PromiseWithResolvers<JobRecord> | undefined
   #hasEnded = false
 
@@ -58,6 +65,7 @@ export class ActiveJob {
     const { clock, record, log } = options
     this.ref = { tenant: record.tenant, id: record.id }
     this.key = keyOf(this.ref)
+    this.workspaceKey = this.key
     this.log = log
     this.task = options.task
     this.isRecorded = options.isRecorded
@@ -65,6 +73,7 @@ export class ActiveJob {
     this.timers = new JobTimers(clock)
     this.#record = record
     this.#decided = record.state
+    this.#writtenPolicy = record.policy
     this.#onWritten = options.onWritten
   }
 
@@ -89,6 +98,11 @@ export class ActiveJob {
   /** Whether the terminal event is in the log. */
   get hasEnded(): boolean {
     return this.#hasEnded
+  }
+
+  /** Settles with how it ended as soon as that is decided, whether or not it is written. */
+  get concluded(): Promise<JobState> {
+    return this.#concluded.promise
   }
 
   /** Settles when the terminal event is in the log. */
@@ -122,9 +136,19 @@ export class ActiveJob {
     return true
   }
 
-  /** It was never recorded: nothing of it goes on. */
-  discard(): void {
+  /** What it was asked to end by while nobody knew yet whether it would be recorded; the first of each kind, a cancel above all. */
+  get askedUnrecorded(): CancellationRequest | undefined {
+    return this.#askedUnrecorded
+  }
+
+  noteAskedUnrecorded(request: CancellationRequest): void {
+    this.#askedUnrecorded = strongerOf(this.#askedUnrecorded, request)
+  }
+
+  /** It was never recorded: nothing of it goes on, and whoever has come to it meanwhile is told. */
+  discard(error: Error): void {
     this.log.fence()
+    this.log.lose(error)
     this.timers.close()
     this.holders.close()
   }
@@ -137,6 +161,7 @@ export class ActiveJob {
     if (isTerminal(from)) return { kind: 'refused' }
     const { state, event } = decision
     this.#decided = state
+    if (isTerminal(state.status)) this.#concluded.resolve(state)
     if (state.status === 'cancelling' || isTerminal(state.status)) this.log.fence()
     // Only a job that waits needs the secrets in its record; a task that is gone cannot say which of its fields were secret.
     const input = from === 'queued' ? (this.task?.redact(this.#record.input) ?? null) : undefined
@@ -155,8 +180,17 @@ export class ActiveJob {
     }
   }
 
+  /** The policy in force from here on, which may not be written yet. */
   setPolicy(policy: JobPolicy): void {
     this.#record = { ...this.#record, policy }
+  }
+
+  get writtenPolicy(): JobPolicy {
+    return this.#writtenPolicy
+  }
+
+  notePolicyWritten(policy: JobPolicy): void {
+    this.#writtenPolicy = policy
   }
 
   #end(): void {

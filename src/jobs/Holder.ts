@@ -12,6 +12,7 @@ export class Holder {
   readonly id = `holder_${uuidv7().replaceAll('-', '')}`
   #left: LeaveCause | undefined
   #isReleased = false
+  #isExpectedBack = false
   #onGone: ((cause: LeaveCause | undefined) => void) | undefined
 
   /** Why it left; undefined while it is there, and after `release`. */
@@ -28,6 +29,17 @@ export class Holder {
     if (this.#left !== undefined || this.#isReleased) return
     this.#left = cause
     this.#onGone?.(cause)
+  }
+
+  /** Whether the server cut it off in the middle: it has not left, and will come back if its client still wants the job. */
+  get isExpectedBack(): boolean {
+    return this.#isExpectedBack
+  }
+
+  /** The server cannot go on with the stream, though the job goes on. */
+  cutOff(): void {
+    if (this.#left === undefined && !this.#isReleased) this.#isExpectedBack = true
+    this.release()
   }
 
   /** The server itself ends the stream: that is never a disconnect. */

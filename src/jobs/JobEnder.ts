@@ -102,9 +102,12 @@ export class JobEnder {
       return { kind: 'job', view: views.ofFinished(found, request.kind), delivery: 'none' }
     }
     const delivery = found.isDecided ? 'none' : found.decided.status === 'queued' ? 'queued' : 'local'
+    found.noteAskedUnrecorded(asked)
     // The abort does not wait for the store, and where the store is away neither does the answer.
     const requested = this.#hand(found, asked)
     const isRecorded = await waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock, request.signal)
+    // Its start was withdrawn: what was asked is remembered for the next one.
+    if (isRecorded && !(await found.isRecorded)) return this.#endUnknown(ref, request, asked)
     const endPatienceMs = isRecorded && found.isDecided ? ANSWER_PATIENCE_MS : 0
     const waitMs = Math.max(request.waitMs - (isRecorded ? 0 : ANSWER_PATIENCE_MS), endPatienceMs)
     if (waitMs > 0) await waitAtMost(found.ended, waitMs, this.#clock, request.signal)
@@ -119,6 +122,7 @@ export class JobEnder {
   async endGroup(tenant: string, group: GroupId, request: Omit<EndRequest, 'waitMs'>): Promise<GroupAnswer> {
     const asked = this.#newRequest(request.kind, causeOf(request.kind), request.reason, request.caller.subject)
     const members = this.#active.inGroup(tenant, group)
+    for (const member of members) member.noteAskedUnrecorded(asked)
     // Remembered before anything waits: a member that starts meanwhile finds it.
     const tombstone = request.ifUnknown === 'remember' ? this.#rememberGroup(tenant, group, asked) : undefined
     const requested = Promise.all(members.map((job) => this.#hand(job, asked)))
@@ -142,8 +146,18 @@ export class JobEnder {
     const { tenant, group } = job.record
     const ofJob = pending.take(job.key)
     const ofGroup = group === undefined ? undefined : pending.peekGroup(tenant, group)
+    if (ofJob !== undefined) job.noteAskedUnrecorded(ofJob)
     const asked = ofGroup === undefined ? ofJob : strongerOf(ofJob, ofGroup)
     if (asked !== undefined) void this.#hand(job, asked)
+  }
+
+  /** The store did not take the job: who asked for its end was told that it will be honoured, so the next start with its id is. */
+  rememberUnrecorded(job: ActiveJob): void {
+    const asked = job.askedUnrecorded
+    if (asked === undefined) return
+    const tombstone = this.#options.pending.remember(job.key, asked)
+    if (tombstone === undefined)
+      this.#logger.error({ jobId: job.ref.id }, 'a request for a job could not be remembered')
   }
 
   /** The job's last holder has left. */
@@ -215,7 +229,7 @@ export class JobEnder {
     })
   }
 
-  #endUnknown(ref: JobRef, request: EndRequest, asked: CancellationRequest): EndAnswer | Promise<EndAnswer> {
+  async #endUnknown(ref: JobRef, request: EndRequest, asked: CancellationRequest): Promise<EndAnswer> {
     if (request.ifUnknown === 'reject') {
       this.#logger.info({ jobId: ref.id, kind: request.kind }, 'asked of a job that is not known')
       throw notFound(ref)
@@ -224,7 +238,8 @@ export class JobEnder {
     if (this.#active.get(ref) !== undefined) return this.end(ref, request)
     const tombstone = this.#options.pending.remember(keyOf(ref), asked)
     if (tombstone === undefined) throw tombstonesFull()
-    const { kind, expiresAt } = tombstone
+    const { kind, expiresAt, kept } = tombstone
+    await waitAtMost(kept, ANSWER_PATIENCE_MS, this.#clock)
     return { kind: 'remembered', id: ref.id, request: kind, expiresAt, delivery: 'remembered' }
   }
 

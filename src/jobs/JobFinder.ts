@@ -15,10 +15,10 @@ export class JobFinder {
     this.#store = options.store
   }
 
-  /** Undefined where there is no such job. */
+  /** Undefined where there is no such job. One that is being recorded is there once it is. */
   async lookup(ref: JobRef): Promise<ActiveJob | JobRecord | undefined> {
     const active = this.#active.get(ref)
-    if (active !== undefined) return active
+    if (active !== undefined && (await active.isRecorded)) return active
     const found = await this.#store.lookup(ref)
     // A job that is active by the time that the store has answered is not described by the store's answer any more.
     return this.#active.get(ref) ?? (found.kind === 'found' ? found.record : undefined)

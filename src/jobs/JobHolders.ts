@@ -6,6 +6,9 @@ interface Held {
   cancelLease: (() => void) | undefined
 }
 
+/** A holder that the server itself cut off, because its log could not be read, has at least this long to come back. */
+const CUT_OFF_GRACE_MS = 10_000
+
 /**
  * Who holds one job. The disconnect policy arms with the first holder; when the last one leaves, `onLastLeft` is told, after the
  * grace where there is one, unless another has come by then.
@@ -17,6 +20,10 @@ export class JobHolders {
   #cancelGrace: (() => void) | undefined
   #graceCause: LeaveCause = 'client_disconnected'
   #onExpectedCame: (() => void) | undefined
+  /** However short the grace that is asked for, somebody who is expected back has this long. */
+  #atLeastMs = 0
+  /** The last holder left by this, and nobody has come since: what the policy applies to. */
+  #leftBy: LeaveCause | undefined
 
   constructor(clock: Clock, onLastLeft: (cause: LeaveCause) => void) {
     this.#clock = clock
@@ -32,7 +39,8 @@ export class JobHolders {
     if (holder.isReleased) return
     this.#stopGrace()
     this.#endExpecting()
-    const leave = (cause: LeaveCause | undefined): void => this.#leave(holder.id, cause, terms.graceMs())
+    this.#leftBy = undefined
+    const leave = (cause: LeaveCause | undefined): void => this.#leave(holder, cause, terms.graceMs())
     this.#held.set(holder.id, { holder, cancelLease: this.#startLease(holder, terms.leaseMs) })
     holder.bind(leave)
     if (holder.left !== undefined) leave(holder.left)
@@ -51,9 +59,17 @@ export class JobHolders {
    * Waits for a holder as if the last one had just left: what a job needs that was taken up after a restart. `onCame` is called
    * when one comes, or is needed no more.
    */
-  expect(withinMs: number, onCame: () => void): void {
+  expect({ graceMs, atLeastMs }: { readonly graceMs: number; readonly atLeastMs: number }, onCame: () => void): void {
     this.#onExpectedCame = onCame
-    this.#startGrace('client_disconnected', withinMs)
+    this.#atLeastMs = atLeastMs
+    this.#startGrace('client_disconnected', graceMs)
+  }
+
+  /** What a change of policy did is undone: a grace that it ended, and a leaving that came meanwhile, are made up for. */
+  makeUp(graceMs: number): void {
+    if (this.#leftBy === undefined || this.#held.size > 0 || this.#cancelGrace !== undefined) return
+    if (graceMs > 0) this.#startGrace(this.#leftBy, graceMs)
+    else this.#onLastLeft(this.#leftBy)
   }
 
   /** The policy has changed: a grace that is running begins anew with `graceMs`, or is given up where that is undefined. */
@@ -64,7 +80,7 @@ export class JobHolders {
       this.#endExpecting()
       return
     }
-    if (graceMs > 0) this.#startGrace(this.#graceCause, graceMs)
+    if (Math.max(graceMs, this.#atLeastMs) > 0) this.#startGrace(this.#graceCause, graceMs)
     else this.#onLastLeft(this.#graceCause)
   }
 
@@ -80,17 +96,25 @@ export class JobHolders {
   }
 
   /** `cause` undefined: the server let it go, which is no reason to end the job, but it counts as a holder no more. */
-  #leave(id: string, cause: LeaveCause | undefined, graceMs: number): void {
+  #leave({ id, isExpectedBack }: Holder, cause: LeaveCause | undefined, graceMs: number): void {
     const held = this.#held.get(id)
     if (held === undefined) return
     held.cancelLease?.()
     this.#held.delete(id)
-    if (this.#held.size > 0 || cause === undefined) return
+    if (this.#held.size > 0) return
+    if (isExpectedBack) {
+      this.#leftBy = 'client_disconnected'
+      this.#startGrace('client_disconnected', Math.max(graceMs, CUT_OFF_GRACE_MS))
+      return
+    }
+    if (cause === undefined) return
+    this.#leftBy = cause
     if (graceMs > 0) this.#startGrace(cause, graceMs)
     else this.#onLastLeft(cause)
   }
 
   #endExpecting(): void {
+    this.#atLeastMs = 0
     const onCame = this.#onExpectedCame
     this.#onExpectedCame = undefined
     onCame?.()
@@ -103,7 +127,7 @@ export class JobHolders {
   #startGrace(cause: LeaveCause, graceMs: number): void {
     this.#stopGrace()
     this.#graceCause = cause
-    this.#cancelGrace = this.#clock.schedule(graceMs, () => {
+    this.#cancelGrace = this.#clock.schedule(Math.max(graceMs, this.#atLeastMs), () => {
       this.#cancelGrace = undefined
       this.#onLastLeft(cause)
     })

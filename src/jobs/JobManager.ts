@@ -50,6 +50,8 @@ export interface AttachOptions {
   readonly after: number
   readonly sink: FrameSink
   readonly named: boolean
+  /** Whether a reader that has all of a job that has ended gets its terminal event again, rather than nothing. */
+  readonly givesEnd?: boolean
   /** Joins as a holder, unless the job is being cancelled or has ended. */
   readonly holder?: Holder
 }
@@ -116,6 +118,7 @@ export class JobManager {
   readonly #runner: JobRunner
   readonly #starter: JobStarter
   readonly #retention: Retention
+  readonly #policyChanges = new WeakMap<ActiveJob, Promise<unknown>>()
   readonly #watchers = new Set<(change: StatusChange) => void>()
   readonly #unlisten: () => void
   #isDraining = false
@@ -181,6 +184,7 @@ export class JobManager {
     const found = await this.#jobs.find(ref)
     const job = found instanceof ActiveJob ? found : undefined
     const record = found instanceof ActiveJob ? found.record : found
+    const hasAll = job === undefined && options.after === record.lastSeq
     const reader = new JobReader({
       ref,
       pages: this.#options.pages,
@@ -188,7 +192,7 @@ export class JobManager {
       named: options.named,
       log: job?.log,
       lastSeq: record.lastSeq,
-      after: options.after,
+      after: hasAll && options.givesEnd === true ? options.after - 1 : options.after,
     })
     const holds = job !== undefined && options.holder !== undefined && this.#starter.join(job, options.holder)
     return { reader, view: this.#views.of(record), lastSeq: record.lastSeq, holds }
@@ -236,17 +240,35 @@ export class JobManager {
   ): Promise<JobView> {
     const job = await this.#jobs.find(ref)
     if (!(job instanceof ActiveJob)) throw finishedError(job)
+    // One after the other: the next begins with what is written of the one before.
+    const changed = (this.#policyChanges.get(job) ?? Promise.resolve()).then(() => this.#changePolicyOf(job, change))
+    this.#policyChanges.set(
+      job,
+      changed.catch(() => undefined),
+    )
+    await changed
+    return this.#views.of(job.record)
+  }
+
+  async #changePolicyOf(
+    job: ActiveJob,
+    change: { readonly onDisconnect?: OnDisconnect; readonly disconnectGraceMs?: number },
+  ): Promise<void> {
     if (job.isDecided) throw finishedError(job.record)
-    const before = job.policy
+    const before = job.writtenPolicy
     const { maxRunMs } = this.#options.policyDefaults
     const onDisconnect = change.onDisconnect ?? before.onDisconnect
     const timeoutMs = timeoutInForce(before.timeoutMs, onDisconnect, maxRunMs)
     const policy: JobPolicy = { ...before, ...change, timeoutMs }
     // At once: a client that detaches may leave before this is written.
     this.#setPolicy(job, policy)
-    if (await this.#write({ kind: 'policy', ref, policy })) return this.#views.of(job.record)
+    if (await this.#write({ kind: 'policy', ref: job.ref, policy })) {
+      job.notePolicyWritten(policy)
+      return
+    }
     if (job.isDecided) throw finishedError(job.record)
     this.#setPolicy(job, before)
+    if (before.onDisconnect !== 'continue') job.holders.makeUp(before.disconnectGraceMs)
     throw unavailable()
   }
 
@@ -278,7 +300,10 @@ export class JobManager {
     if (found instanceof ActiveJob || !isTerminal(found.state.status)) {
       throw new TetherError('TETHER_JOB_ACTIVE', `job ${ref.id} has not ended: cancel it first`)
     }
-    if (!(await this.#forgetRecorded(ref)) && this.#options.eventLog.isFailing) throw unavailable()
+    if (await this.#forgetRecorded(ref)) return
+    // Otherwise somebody else was faster.
+    if (this.#isDraining) throw new TetherError('TETHER_DRAINING', 'the server is shutting down')
+    if (this.#options.eventLog.isFailing) throw unavailable()
   }
 
   /** Calls `listener` for every change of every job's status, once it is in the log. Returns its undo. */
@@ -315,7 +340,7 @@ export class JobManager {
       stuck,
       containment: { level: this.#options.containment.level, complete: this.#options.containment.complete },
       running: this.#options.orchestrator.getActiveExecutionCount(),
-      queued: this.#options.queue.waiting,
+      queued: this.#options.queue.waiting + this.#starter.awaitingHolder,
     }
   }
 

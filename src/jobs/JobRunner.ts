@@ -8,12 +8,15 @@ import type { Json } from '../job/json.ts'
 import type { JobKey } from '../job/key.ts'
 import type { Receipt } from '../job/receipt.ts'
 import type { JobCommand } from '../job/transition.ts'
+import type { JobStore } from '../store/JobStore.ts'
 import type { ActiveJob } from './ActiveJob.ts'
 import type { ChildJobs } from './ChildJobs.ts'
+import { StoredValues } from './StoredValues.ts'
 
 export interface JobRunnerOptions {
   readonly clock: Clock
   readonly logger: Logger
+  readonly store: JobStore
   readonly eventLog: EventLog
   readonly orchestrator: TaskExecutionOrchestrator
   readonly children: ChildJobs
@@ -34,6 +37,8 @@ export interface StuckJob {
 export class JobRunner {
   readonly #options: JobRunnerOptions
   readonly #stuck = new Map<JobKey, StuckJob>()
+  /** When `job.started` was in the log: a store that was away between claim and commit takes nothing off a job's time. */
+  readonly #startedMs = new WeakMap<ActiveJob, number>()
 
   constructor(options: JobRunnerOptions) {
     this.#options = options
@@ -57,9 +62,10 @@ export class JobRunner {
 
   /** Arms the job's own deadline anew, from its start; `timeoutMs` 0 is none. */
   armTimeout(job: ActiveJob, timeoutMs: number): void {
-    const state = job.decided
-    if (state.status !== 'running' && state.status !== 'stopping') return
-    const elapsedMs = this.#options.clock.now() - state.startedAt
+    const { status } = job.decided
+    const startedMs = this.#startedMs.get(job)
+    if (startedMs === undefined || (status !== 'running' && status !== 'stopping')) return
+    const elapsedMs = this.#options.clock.monotonicMs() - startedMs
     const remainingMs = timeoutMs === 0 ? 0 : Math.max(1, timeoutMs - elapsedMs)
     job.timers.arm('run', remainingMs, () => {
       this.#options.onDeadline(job, 'cancel', 'timed_out', `it ran for ${timeoutMs} ms`)
@@ -67,7 +73,7 @@ export class JobRunner {
   }
 
   async #run(job: ActiveJob): Promise<void> {
-    const { clock, replica, orchestrator, children, killGraceMs } = this.#options
+    const { clock, replica, orchestrator, children, killGraceMs, store, eventLog } = this.#options
     const { task, policy } = job
     // What is claimed loses its secrets in the record; the function gets them from here.
     const { input, metadata } = job.record
@@ -86,6 +92,8 @@ export class JobRunner {
       limits: { settleMs: policy.settleMs, killGraceMs: Math.min(killGraceMs, policy.settleMs / 2) },
       log: job.log,
       children: children.runnerOf(job),
+      values: new StoredValues({ store, eventLog, tenant: job.record.tenant, task: task.name }),
+      workspaceKey: job.workspaceKey,
       observer: this.#observerOf(job),
     })
     const isWritten = this.#conclude(job, report)
@@ -95,6 +103,7 @@ export class JobRunner {
 
   #armDeadlines(job: ActiveJob): void {
     const { timeoutMs, idleTimeoutMs } = job.policy
+    this.#startedMs.set(job, this.#options.clock.monotonicMs())
     this.armTimeout(job, timeoutMs)
     job.timers.armIdle(idleTimeoutMs, () => {
       this.#options.onDeadline(job, 'cancel', 'idle_timed_out', `it published nothing for ${idleTimeoutMs} ms`)

@@ -8,7 +8,7 @@ import { mintJobId } from '../job/id.ts'
 import type { JobRef } from '../job/key.ts'
 import type { JobRecord } from '../job/record.ts'
 import type { JobView } from '../job/view.ts'
-import type { JobStore } from '../store/JobStore.ts'
+import { type JobStore, StoreError } from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
 import type { Holder } from './Holder.ts'
@@ -63,6 +63,7 @@ export class JobStarter {
   #isClosed = false
   /** Starts that are being recorded and are not in the queue yet: they count against its limit. */
   #starting = 0
+  readonly #awaiting = new Set<ActiveJob>()
 
   constructor(options: JobStarterOptions) {
     this.#options = options
@@ -93,21 +94,24 @@ export class JobStarter {
     this.#starting -= 1
     if (!isRecorded) throw notTaken()
     if (job.isDecided) await job.ended
-    else this.#enqueue(job)
+    else {
+      this.#armQueueTimeout(job)
+      this.#enqueue(job)
+    }
     return { ref: job.ref, created: true, view: this.#options.views.of(job.record) }
   }
 
-  /** A job of `parent`'s, recorded and not yet run. Undefined where the store did not take it. */
-  async createChild(
+  /** A job of `parent`'s, being recorded and not yet run. */
+  createChild(
     parent: ActiveJob,
     child: { readonly task: RegisteredTask; readonly input: JobRecord['input']; readonly timeoutMs: number },
-  ): Promise<ActiveJob | undefined> {
+  ): ActiveJob {
     const { record } = parent
     const policy = policyInForce(
       { onDisconnect: 'continue', timeoutMs: child.timeoutMs, settleMs: parent.policy.settleMs },
       this.#options.policyDefaults,
     )
-    const job = this.#create(
+    return this.#create(
       {
         id: mintJobId(),
         tenant: record.tenant,
@@ -124,7 +128,6 @@ export class JobStarter {
       child.task,
       undefined,
     )
-    return (await job.isRecorded) ? job : undefined
   }
 
   /**
@@ -146,14 +149,28 @@ export class JobStarter {
         continue
       }
       queued += 1
+      // It may have been recorded by a process that died before it recorded the end that had been asked for before.
+      this.#options.ender.handPending(job)
+      if (job.isDecided) continue
+      this.#armQueueTimeout(job)
       if (record.policy.onDisconnect === 'continue') this.#enqueue(job)
-      else {
-        const withinMs = Math.max(record.policy.disconnectGraceMs, RESTART_GRACE_MS)
-        job.holders.expect(withinMs, () => this.#enqueue(job))
-      }
+      else this.#awaitHolder(job)
     }
     await this.#flushed()
     return { interrupted, queued }
+  }
+
+  /** How many jobs wait for a holder before they wait for a slot. */
+  get awaitingHolder(): number {
+    return this.#awaiting.size
+  }
+
+  #awaitHolder(job: ActiveJob): void {
+    this.#awaiting.add(job)
+    job.holders.expect({ graceMs: job.policy.disconnectGraceMs, atLeastMs: RESTART_GRACE_MS }, () => {
+      if (this.#awaiting.delete(job)) this.#enqueue(job)
+    })
+    void job.concluded.then(() => this.#awaiting.delete(job))
   }
 
   async #flushed(): Promise<void> {
@@ -173,7 +190,7 @@ export class JobStarter {
     const { queue, concurrency, maxQueued, eventLog } = this.#options
     if (this.#isClosed) throw new TetherError('TETHER_DRAINING', 'the server is shutting down and takes no new jobs')
     if (eventLog.isFailing) throw notTaken()
-    if (queue.running + queue.waiting + this.#starting >= concurrency + maxQueued) {
+    if (queue.running + queue.waiting + this.#starting + this.#awaiting.size >= concurrency + maxQueued) {
       throw new TetherError('TETHER_QUEUE_FULL', `${queue.waiting} jobs are waiting, the limit is ${maxQueued}`)
     }
   }
@@ -211,10 +228,12 @@ export class JobStarter {
 
   async #record(job: ActiveJob, record: JobRecord, event: StatusEvent): Promise<boolean> {
     const isRecorded = await job.log.create(record, [event])
-    if (isRecorded) this.#options.onWritten(job, event, 1)
+    const { active, ender, onWritten } = this.#options
+    if (isRecorded) onWritten(job, event, 1)
     else {
-      job.discard()
-      this.#options.active.remove(job)
+      active.remove(job)
+      ender.rememberUnrecorded(job)
+      job.discard(new StoreError(`the store did not take the start of ${job.ref.id}`))
     }
     return isRecorded
   }
@@ -237,7 +256,7 @@ export class JobStarter {
   }
 
   #enqueue(job: ActiveJob): void {
-    const { ender, queue, run } = this.#options
+    const { queue, run } = this.#options
     const { policy, task, tenant } = job.record
     const limits: SharedLimit[] = []
     if (policy.concurrencyKey !== '' && policy.concurrencyLimit > 0) {
@@ -245,10 +264,14 @@ export class JobStarter {
     }
     const taskLimit = job.task?.concurrencyLimit
     if (taskLimit !== undefined) limits.push({ name: `task/${task}`, limit: taskLimit })
-    job.timers.arm('queue', policy.queueTimeoutMs, () => {
-      void ender.request(job, 'cancel', 'timed_out', `it waited ${policy.queueTimeoutMs} ms for a slot`)
-    })
     queue.add({ key: job.key, tenant, priority: policy.priority, limits, run: () => run(job) })
+  }
+
+  #armQueueTimeout(job: ActiveJob): void {
+    const { queueTimeoutMs } = job.policy
+    job.timers.arm('queue', queueTimeoutMs, () => {
+      void this.#options.ender.request(job, 'cancel', 'timed_out', `it waited ${queueTimeoutMs} ms for a slot`)
+    })
   }
 
   /** The job that an equal start is making or has made and that has not ended. */

@@ -71,7 +71,7 @@ export class FastifyServer {
       budget: new ReaderBudget(config.maxBufferedBytes),
       quota: new StreamQuota(config.maxStreamsPerClient),
       open: new OpenResponses(clock, config),
-      feed: new JobFeed(jobs, this.counters),
+      feed: new JobFeed(jobs, this.counters, config.maxBufferedBytes),
     }
     this.#unanswered = new UnansweredWrites({ open: this.#context.open, clock, logger, counters: this.counters })
   }

@@ -56,6 +56,11 @@ export class Presence {
     this.holder?.release()
   }
 
+  /** The response breaks off in the middle through no doing of the client's. */
+  cutOff(): void {
+    this.holder?.cutOff()
+  }
+
   #end(): void {
     this.#isOver = true
     this.#quota.giveBack(this.#subject)

@@ -1,3 +1,4 @@
+import type { CancellationRequest } from '../job/cancellation.ts'
 import type { GroupId, JobId } from '../job/id.ts'
 import type { Json } from '../job/json.ts'
 import type { JobRef } from '../job/key.ts'
@@ -40,6 +41,25 @@ export type StoreChange =
    * started again until `spentUntil` (wall time, ms).
    */
   | { readonly kind: 'delete'; readonly ref: JobRef; readonly spentUntil: number }
+  /** What jobs of a task keep between their runs. `json` undefined deletes it. Never refused. */
+  | {
+      readonly kind: 'value'
+      readonly tenant: string
+      readonly task: string
+      readonly key: string
+      readonly json: string | undefined
+    }
+  /** Undefined forgets it. Never refused. */
+  | { readonly kind: 'tombstone'; readonly name: string; readonly tombstone: StoredTombstone | undefined }
+
+/**
+ * A request to end a job that is not known yet, by the name under which it is remembered. `expiresAt` is wall time in ms.
+ */
+export interface StoredTombstone {
+  readonly name: string
+  readonly request: Omit<CancellationRequest, 'requestedAtMs'>
+  readonly expiresAt: number
+}
 
 /**
  * What became of one change. A change that is refused writes nothing, and the others of its commit still do.
@@ -106,6 +126,16 @@ export interface JobStore {
   readEvents(ref: JobRef, after: number, maxBytes: number): Promise<readonly EventBatch[]>
   /** Jobs of every tenant that ended before `time` (wall time, ms), the longest ago first. */
   listEndedBefore(time: number, limit: number): Promise<readonly JobRef[]>
+  /** Those that have not expired. */
+  listTombstones(): Promise<readonly StoredTombstone[]>
+  /** Undefined where there is none. */
+  getValue(tenant: string, task: string, key: string): Promise<string | undefined>
+  /** Keys that begin with `prefix` and come after `after`, in the order of their code points. */
+  listValueKeys(
+    tenant: string,
+    task: string,
+    page: { readonly prefix: string; readonly after: string; readonly limit: number },
+  ): Promise<readonly string[]>
   /** Writes and reads a probe. Rejects where that fails. */
   check(): Promise<void>
   /** Commits that were called before come through. Twice is harmless. */

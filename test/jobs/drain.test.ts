@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { CollectingSink } from '../eventlog/CollectingSink.ts'
 import { isCreate, openHeldWorld } from '../eventlog/heldWorld.ts'
+import { ask } from '../server/requests.ts'
 import {
   eventsOf,
   eventually,
@@ -81,6 +82,18 @@ describe('a shutdown', () => {
     recorded.open()
     expect((await started).view.status).toBe('interrupted')
     await stopped
+  })
+
+  test('refuses to delete a job from then on', async () => {
+    const tether = await openWorld({ tasks: [quick] })
+    const { ref } = await tether.jobs.start(startOf('quick', null))
+    await tether.jobs.outcome(ref)
+    await tether.jobs.drain({ finishWithinMs: 0 })
+    expect(await ask(tether.url, `/jobs/${ref.id}`, { method: 'DELETE' })).toMatchObject({
+      status: 503,
+      json: { code: 'TETHER_DRAINING' },
+    })
+    expect((await ask(tether.url, `/jobs/${ref.id}`)).status).toBe(200)
   })
 
   test('twice is once, at the same time and later', async () => {

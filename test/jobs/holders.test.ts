@@ -245,7 +245,7 @@ describe('the holders of one job, by the clock', () => {
     const onCame = (): void => {
       came += 1
     }
-    holders.expect(100, onCame)
+    holders.expect({ graceMs: 100, atLeastMs: 0 }, onCame)
     clock.advance(50)
     expect(came).toBe(0)
     const holder = join()
@@ -256,7 +256,7 @@ describe('the holders of one job, by the clock', () => {
     holder.leave('client_disconnected')
     expect(came).toBe(1)
     expect(lost).toHaveLength(1)
-    holders.expect(10, onCame)
+    holders.expect({ graceMs: 10, atLeastMs: 0 }, onCame)
     clock.advance(10)
     expect(lost).toHaveLength(2)
   })
@@ -268,7 +268,7 @@ describe('the holders of one job, by the clock', () => {
     ] as const) {
       const { clock, lost, holders } = setUp()
       let came = 0
-      holders.expect(100, () => {
+      holders.expect({ graceMs: 100, atLeastMs: 0 }, () => {
         came += 1
       })
       if (isClosed) holders.close()

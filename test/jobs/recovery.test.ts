@@ -1,9 +1,14 @@
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { parseGroupId, parseJobId } from '../../src/job/id.ts'
+import { DEFAULT_TENANT, keyOf } from '../../src/job/key.ts'
 import type { JobPolicy } from '../../src/job/policy.ts'
 import type { Holder } from '../../src/jobs/Holder.ts'
+import { openSqliteJobStore } from '../../src/store/sqlite/SqliteJobStore.ts'
 import { CollectingSink } from '../eventlog/CollectingSink.ts'
 import { JumpingClock } from '../JumpingClock.ts'
-import { end, eventsOf, eventually, openWorld, startOf, taskOf, temporaryFolder, typesOf } from '../world.ts'
+import { create, POLICY, recordNamed } from '../store/records.ts'
+import { CALLER, end, eventsOf, eventually, openWorld, startOf, taskOf, temporaryFolder, typesOf } from '../world.ts'
 
 const waits = taskOf('waits', async (ctx) => ctx.sleep(60_000))
 const quick = taskOf('quick', async (_ctx, input) => input)
@@ -144,6 +149,26 @@ describe('a job whose policy is not continue, after a restart', () => {
     expect((await after.jobs.outcome(ref)).status).toBe('succeeded')
   })
 
+  test('and may wait no longer than its queueTimeoutMs ends timed_out, though its grace is longer', async () => {
+    const policy = { onDisconnect: 'cancel', disconnectGraceMs: 60_000, queueTimeoutMs: 5_000 } as const
+    const { after, clock, ref } = await waiting(policy)
+    expect((await after.jobs.health()).queued).toBe(1)
+    clock.jump(5_000)
+    expect((await after.jobs.outcome(ref)).status).toBe('timed_out')
+    expect((await after.jobs.health()).queued).toBe(0)
+  })
+
+  test('waits for 10 s also where its policy is changed to a shorter grace', async () => {
+    const { after, clock, ref } = await waiting({ onDisconnect: 'cancel' })
+    clock.jump(4_000)
+    await after.jobs.changePolicy(ref, { onDisconnect: 'stop' })
+    expect((await after.jobs.job(ref)).status).toBe('queued')
+    clock.jump(9_999)
+    expect((await after.jobs.job(ref)).status).toBe('queued')
+    clock.jump(1)
+    expect((await after.jobs.outcome(ref)).status).toBe('stopped')
+  })
+
   test('runs once its policy is continue, and ends at once where it is cancelled', async () => {
     const first = await waiting({ onDisconnect: 'cancel' })
     await first.after.jobs.changePolicy(first.ref, { onDisconnect: 'continue' })
@@ -153,6 +178,67 @@ describe('a job whose policy is not continue, after a restart', () => {
     expect(await second.after.jobs.outcome(second.ref)).toMatchObject({ cancellation: { cause: 'cancel_requested' } })
     second.clock.jump(60_000)
     expect(second.after.jobs.activeCount).toBe(0)
+  })
+})
+
+describe('a request for a job that was not known before the restart', () => {
+  const ref = { tenant: DEFAULT_TENANT, id: parseJobId('job_remembered') }
+
+  test.each(['cancel', 'stop'] as const)('to %s ends the job when it comes, with who asked', async (kind) => {
+    const dataDir = await temporaryFolder()
+    const before = await openWorld({ dataDir, tasks: [quick] })
+    await end(before, ref, kind, { ifUnknown: 'remember', reason: 'asked before' })
+    await before.stop()
+    const after = await openWorld({ dataDir, tasks: [quick] })
+    const { view } = await after.jobs.start(startOf('quick', 1, { jobId: ref.id }))
+    expect(view.status).toBe(kind === 'cancel' ? 'cancelled' : 'stopped')
+    expect(view.cancellation ?? view.stop).toMatchObject({ reason: 'asked before', by: CALLER.subject })
+    await after.stop()
+    // It is consumed, also for the next process.
+    const third = await openWorld({ dataDir, tasks: [quick] })
+    expect(third.pending.tombstoneCount).toBe(0)
+  })
+
+  test('of a group stands for every member until it expires', async () => {
+    const dataDir = await temporaryFolder()
+    const before = await openWorld({ dataDir, tasks: [quick] })
+    const group = parseGroupId('group_remembered')
+    const asked = { kind: 'cancel', reason: '', caller: CALLER, ifUnknown: 'remember' } as const
+    await before.jobs.endGroup(DEFAULT_TENANT, group, asked)
+    await before.stop()
+    const clock = new JumpingClock()
+    const after = await openWorld({ dataDir, clock, tasks: [quick] })
+    for (let n = 0; n < 2; n += 1) {
+      expect((await after.jobs.start(startOf('quick', n, { group }))).view.status).toBe('cancelled')
+    }
+    clock.jump(10 * 60_000)
+    const { ref: late } = await after.jobs.start(startOf('quick', 3, { group }))
+    expect((await after.jobs.outcome(late)).status).toBe('succeeded')
+  })
+
+  test('is honoured where the job was recorded and its end was not, because the server died in between', async () => {
+    const dataDir = await temporaryFolder()
+    const store = await openSqliteJobStore({
+      path: join(dataDir, 'tether.db'),
+      durability: 'process',
+      maxLogBytes: 1024,
+    })
+    const request = { kind: 'cancel', cause: 'cancel_requested', reason: '', requestedAt: Date.now() } as const
+    const name = keyOf(ref)
+    const tombstone = { name, request, expiresAt: Date.now() + 60_000 }
+    await store.commit([
+      { kind: 'tombstone', name, tombstone },
+      create(
+        recordNamed('a', {
+          ...ref,
+          task: 'quick',
+          policy: { ...POLICY, onDisconnect: 'continue', onRestart: 'run' },
+        }),
+      ),
+    ])
+    await store.close()
+    const after = await openWorld({ dataDir, tasks: [waits, quick] })
+    expect((await after.jobs.job(ref)).status).toBe('cancelled')
   })
 })
 

@@ -5,9 +5,7 @@ import type { JobEvent } from '../../src/job/event.ts'
 import { parseJobId } from '../../src/job/id.ts'
 import { DEFAULT_TENANT, type JobRef } from '../../src/job/key.ts'
 import type { JobView } from '../../src/job/view.ts'
-import { StoreError } from '../../src/store/JobStore.ts'
 import type { Tether } from '../../src/tether.ts'
-import { openHeldWorld } from '../eventlog/heldWorld.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf, startJob } from '../server/requests.ts'
 import {
@@ -24,6 +22,7 @@ import {
   untilRunning,
   type WorldOptions,
 } from '../world.ts'
+import { openFailingWorld, quick, silent } from './failingWorld.ts'
 import { openSmallDisk } from './SmallDisk.ts'
 
 const ID = 'job-12345'
@@ -44,20 +43,9 @@ function speaker() {
   return { task, ended }
 }
 
-const silent = taskOf('silent', async (ctx) => ctx.sleep(60_000))
-const quick = taskOf('quick', async (_ctx, input) => input)
-
-/** A server whose store takes nothing while `isFailing`, and gives up soon. */
-async function failingWorld(options: Omit<WorldOptions, 'wrapStore'> = {}) {
+async function failingWorld(options: Omit<WorldOptions, 'wrapStore' | 'tasks'> = {}) {
   const { task, ended } = speaker()
-  const { tether, store } = await openHeldWorld({ storePatienceMs: 300, ...options, tasks: [task, silent, quick] })
-  const outage = { isFailing: false }
-  store.holdCommits(async () => {
-    if (outage.isFailing) throw new StoreError('the disk is full, says the test')
-  })
-  const check = store.check
-  store.check = () => (outage.isFailing ? Promise.reject(new StoreError('still full')) : check())
-  return { tether, store, outage, ended }
+  return { ...(await openFailingWorld({ ...options, tasks: [task] })), ended }
 }
 
 /** The job once it has ended, also where nobody can follow its log for a while. */

@@ -455,7 +455,11 @@ describe('the rest', () => {
     const { url } = await openWorld()
     const { json } = await ask(url, '/tasks')
     expect(json).toMatchObject({
-      tasks: [{ name: 'ticks', input: { type: 'object', required: ['count', 'intervalMs'] } }, { name: 'command' }],
+      tasks: [
+        { name: 'ticks', input: { type: 'object', required: ['count', 'intervalMs'] } },
+        { name: 'command' },
+        { name: 'agent', input: { type: 'object', required: ['prompt'] } },
+      ],
     })
   })
 

@@ -159,6 +159,26 @@ test('a list that falls behind is cut off, and others go on', async () => {
   await eventually('all have ended', () => jobs.activeCount === 0)
 })
 
+test('a list whose reader keeps up has everything, however much happens at once', async () => {
+  const { url, jobs } = await openWorld({
+    settings: { CONCURRENCY: '1', MAX_QUEUED: '10000', MAX_BUFFERED_BYTES: '1048576' },
+    tasks: [taskOf('waits', async (ctx) => ctx.sleep(60_000))],
+  })
+  const group = 'group_of_many'
+  const metadata = { long: 'x'.repeat(15_000) }
+  const body = { task: 'waits', group, metadata }
+  for (let n = 0; n < 4; n += 1) await Promise.all(Array.from({ length: 50 }, () => startJob(url, body)))
+  const reader = await RawClient.connect(url)
+  reader.request({ path: '/jobs/events?status=cancelled' })
+  await reader.until('retry: 1000')
+  // Two hundred views of 15 kB, three times what may wait for one reader.
+  const answer = await ask(url, `/groups/${group}/cancel`, { body: {} })
+  expect(answer.status).toBe(202)
+  await eventually('all have ended', () => jobs.activeCount === 0)
+  await eventually('all are told', () => reader.received.split('"status":"cancelled"').length > 200)
+  expect(reader.isClosed).toBe(false)
+})
+
 describe('the memory of one stream', () => {
   /** A stream to a client that does not read, without anything behind it. */
   async function deafStream(maxBufferedBytes: number): Promise<{ raw: ServerResponse; stream: SseStream }> {

@@ -19,6 +19,8 @@ export class ModelStore {
 
   apply(change: StoreChange): ChangeResult {
     if (change.kind === 'create') return this.#create(change)
+    if (change.kind === 'value' || change.kind === 'tombstone')
+      throw new Error('what stands apart from jobs has tests of its own')
     const kept = this.#jobs.get(keyOf(change.ref))
     if (kept === undefined) return { ok: false, why: 'missing' }
     const { state } = kept.record

@@ -4,7 +4,15 @@ import { parseGroupId, parseJobId } from '../../src/job/id.ts'
 import type { JobRef } from '../../src/job/key.ts'
 import type { JobRecord } from '../../src/job/record.ts'
 import { isTerminal, type JobStatus, STATUSES } from '../../src/job/status.ts'
-import type { ChangeResult, EventBatch, JobStore, JobStoreLimits, ListFilter } from '../../src/store/JobStore.ts'
+import type {
+  ChangeResult,
+  EventBatch,
+  JobStore,
+  JobStoreLimits,
+  ListFilter,
+  StoreChange,
+  StoredTombstone,
+} from '../../src/store/JobStore.ts'
 import { concrete, listFilters, type Op, REFS, rounds } from './arbitraries.ts'
 import { ModelStore, shortened } from './ModelStore.ts'
 import {
@@ -545,6 +553,84 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
         expect(await store.listEndedBefore(2_001, 3)).toHaveLength(3)
         await store.commit([remove(late)])
         expect(await store.listEndedBefore(1_501, 100)).toEqual([])
+      })
+    })
+
+    describe('values of a task', () => {
+      const value = (task: string, key: string, json: string | undefined, tenant = 'default') =>
+        ({ kind: 'value', tenant, task, key, json }) as const
+      const all = { prefix: '', after: '', limit: 1000 }
+
+      test('are kept by tenant, task and key, replaced and deleted, also over a restart', async () => {
+        const opened = await open()
+        const { store } = opened
+        const text = JSON.stringify('ü€😀\u0000\n"\\')
+        expect(
+          await store.commit([
+            value('a', 'k', '1'),
+            value('b', 'k', '2'),
+            value('a', 'k', '3', 'other'),
+            value('a', 'l', text),
+          ]),
+        ).toEqual([OK, OK, OK, OK])
+        expect(await store.getValue('default', 'a', 'k')).toBe('1')
+        expect(await store.getValue('default', 'b', 'k')).toBe('2')
+        expect(await store.getValue('other', 'a', 'k')).toBe('3')
+        expect(await store.getValue('other', 'b', 'k')).toBeUndefined()
+        await store.commit([value('a', 'k', '4'), value('b', 'k', undefined), value('b', 'never', undefined)])
+        const again = await opened.reopen()
+        expect(await again.getValue('default', 'a', 'k')).toBe('4')
+        expect(await again.getValue('default', 'a', 'l')).toBe(text)
+        expect(await again.getValue('default', 'b', 'k')).toBeUndefined()
+        expect(await again.listValueKeys('default', 'a', all)).toEqual(['k', 'l'])
+        expect(await again.listValueKeys('default', 'b', all)).toEqual([])
+      })
+
+      test('are listed by prefix, in order, a page at a time', async () => {
+        const { store } = await open()
+        const keys = ['a', 'a%', 'a_b', 'ab', 'abc', 'b', 'ä', '😀', '😀x', '\u{10ffff}']
+        await store.commit(keys.map((key) => value('t', key, 'null')))
+        const list = (prefix: string, after = '', limit = 100) =>
+          store.listValueKeys('default', 't', { prefix, after, limit })
+        expect(await list('')).toEqual(keys)
+        expect(await list('a')).toEqual(['a', 'a%', 'a_b', 'ab', 'abc'])
+        expect(await list('a%')).toEqual(['a%'])
+        expect(await list('a_')).toEqual(['a_b'])
+        expect(await list('😀')).toEqual(['😀', '😀x'])
+        expect(await list('', 'ab', 2)).toEqual(['abc', 'b'])
+        expect(await list('a', 'abc')).toEqual([])
+      })
+    })
+
+    describe('requests for jobs that are not known', () => {
+      const later = Date.now() + HOUR_MS
+      function remembered(at: string, expiresAt = later): StoredTombstone {
+        const request = { kind: 'cancel', cause: 'cancel_requested', reason: 'enough', requestedAt: 1_000 } as const
+        return { name: at, request, expiresAt }
+      }
+      function keep(tombstone: StoredTombstone): StoreChange {
+        return { kind: 'tombstone', name: tombstone.name, tombstone }
+      }
+
+      test('are kept under their name, replaced and forgotten, also over a restart', async () => {
+        const opened = await open()
+        const [first, second] = [remembered('default/ö'), remembered('default/b')]
+        const replaced = { ...second, request: { ...second.request, kind: 'stop', by: 'somebody' } } as const
+        expect(await opened.store.commit([keep(first), keep(second), keep(replaced)])).toEqual([OK, OK, OK])
+        const store = await opened.reopen()
+        const found = await store.listTombstones()
+        expect(found).toHaveLength(2)
+        expect(found).toEqual(expect.arrayContaining([first, replaced]))
+        const forget = { kind: 'tombstone', name: first.name, tombstone: undefined } as const
+        expect(await store.commit([forget, { ...forget, name: 'nobody' }])).toEqual([OK, OK])
+        expect(await store.listTombstones()).toEqual([replaced])
+      })
+
+      test('that have expired are not given', async () => {
+        const { store } = await open()
+        const live = remembered('default/b')
+        await store.commit([keep(remembered('default/a', Date.now() - 1)), keep(live)])
+        expect(await store.listTombstones()).toEqual([live])
       })
     })
 

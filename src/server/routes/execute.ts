@@ -63,12 +63,9 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
       const stream = new SseStream(presence, context)
       stream.start(reply, headersOf(ref.id, presence))
       try {
-        const { reader } = await jobs.attach(ref, {
-          // A start that is sent again by a client that lost its stream goes on where that broke off.
-          after: created ? 0 : (lastEventId ?? 0),
-          sink: stream,
-          named: true,
-        })
+        // A start that is sent again by a client that lost its stream goes on where that broke off.
+        const after = created ? 0 : (lastEventId ?? 0)
+        const { reader } = await jobs.attach(ref, { after, sink: stream, named: true, givesEnd: true })
         stream.follow(reader)
       } catch (error) {
         stream.fail(error instanceof Error ? error : new Error(String(error)))

@@ -19,11 +19,14 @@ export class JobFeed {
   readonly #jobs: Pick<JobManager, 'watch'>
   readonly #counters: ServerCounters
   readonly #streams = new Map<SseStream, FeedFilter>()
+  readonly #maxBufferedBytes: number
   #unwatch: (() => void) | undefined
+  #isCheckDue = false
 
-  constructor(jobs: Pick<JobManager, 'watch'>, counters: ServerCounters) {
+  constructor(jobs: Pick<JobManager, 'watch'>, counters: ServerCounters, maxBufferedBytes: number) {
     this.#jobs = jobs
     this.#counters = counters
+    this.#maxBufferedBytes = maxBufferedBytes
   }
 
   /** Sends `stream` what matches from now on. Returns its undo. */
@@ -43,7 +46,18 @@ export class JobFeed {
     for (const [stream, filter] of this.#streams) {
       if (!matches(filter, change)) continue
       frame ??= frameOf(change)
-      if (stream.write(frame)) continue
+      stream.push(frame)
+    }
+    // Not at once: what is written in a turn is offered to the kernel at its end.
+    if (this.#isCheckDue) return
+    this.#isCheckDue = true
+    setImmediate(() => this.#dropBehind())
+  }
+
+  #dropBehind(): void {
+    this.#isCheckDue = false
+    for (const stream of this.#streams.keys()) {
+      if (stream.bufferedBytes <= this.#maxBufferedBytes) continue
       this.#counters.droppedFeeds += 1
       stream.drop()
     }

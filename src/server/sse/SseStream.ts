@@ -75,6 +75,21 @@ export class SseStream extends LiveResponse implements FrameSink {
     return this.#hasRoom()
   }
 
+  /** Takes frames without a budget: for who looks by itself how much waits. */
+  push(frames: string): void {
+    if (this.isOver || this.raw.destroyed) {
+      this.counters.framesAfterEnd += 1
+      return
+    }
+    this.noteWrite()
+    this.#join(frames)
+  }
+
+  /** What waits for the kernel. */
+  get bufferedBytes(): number {
+    return this.raw.writableLength + this.#joined.length
+  }
+
   get pageBytes(): number {
     return this.#context.budget.pageBytes
   }
@@ -104,6 +119,7 @@ export class SseStream extends LiveResponse implements FrameSink {
     this.counters.failedStreams += 1
     this.#context.logger.error({ err: error }, 'a stream was cut: its log could not be read or written')
     this.#flush()
+    this.presence.cutOff()
     this.#finish()
     // Node hands what is written in a turn to the socket at the end of that turn.
     setImmediate(() => (this.raw.socket === null ? this.raw.destroy() : this.raw.socket.destroySoon()))
@@ -151,7 +167,7 @@ export class SseStream extends LiveResponse implements FrameSink {
   }
 
   #hasRoom(): boolean {
-    if (this.raw.writableLength + this.#joined.length <= this.#context.budget.limitBytes) return true
+    if (this.bufferedBytes <= this.#context.budget.limitBytes) return true
     this.#flush()
     // 'drain' comes only after a write that was answered with false; without that there is nothing to wait for.
     if (!this.raw.writableNeedDrain) return true

@@ -12,6 +12,7 @@ import {
   type ListFilter,
   type Lookup,
   type StoreChange,
+  type StoredTombstone,
   StoreError,
 } from '../JobStore.ts'
 import { BackgroundErrors } from './BackgroundErrors.ts'
@@ -23,6 +24,8 @@ import { type LogSweeper, openLogSweeper } from './LogSweeper.ts'
 import { type LogTable, openLogTable } from './LogTable.ts'
 import { openSpentIds, type SpentIds } from './SpentIds.ts'
 import { type Durability, openSqliteFile, type SqliteFile } from './SqliteFile.ts'
+import { openTombstoneTable, type TombstoneTable } from './TombstoneTable.ts'
+import { openValueTable, type ValueTable } from './ValueTable.ts'
 
 export interface SqliteJobStoreOptions extends JobStoreLimits {
   /** The database's file; its folder must be there. Made where it is not. */
@@ -46,6 +49,8 @@ interface Parts {
   readonly log: LogTable
   readonly list: JobList
   readonly spent: SpentIds
+  readonly values: ValueTable
+  readonly tombstones: TombstoneTable
   readonly probe: StatementSync
 }
 
@@ -133,6 +138,25 @@ class SqliteJobStore implements JobStore {
     return file.guard(() => jobs.endedBefore(time, limit))
   }
 
+  async listTombstones(): Promise<readonly StoredTombstone[]> {
+    const { file, tombstones } = this.#open()
+    return file.guard(() => tombstones.live(this.#clock.now()))
+  }
+
+  async getValue(tenant: string, task: string, key: string): Promise<string | undefined> {
+    const { file, values } = this.#open()
+    return file.guard(() => values.get(tenant, task, key))
+  }
+
+  async listValueKeys(
+    tenant: string,
+    task: string,
+    page: { readonly prefix: string; readonly after: string; readonly limit: number },
+  ): Promise<readonly string[]> {
+    const { file, values } = this.#open()
+    return file.guard(() => values.list(tenant, task, page))
+  }
+
   async check(): Promise<void> {
     const { file, probe } = this.#open()
     const written = file.transaction(() => probe.get())
@@ -171,6 +195,12 @@ class SqliteJobStore implements JobStore {
         return this.#setSettledAt(change)
       case 'delete':
         return this.#delete(change)
+      case 'tombstone':
+        this.#parts.tombstones.set(change.name, change.tombstone, this.#clock.now())
+        return DONE
+      case 'value':
+        this.#parts.values.set(change.tenant, change.task, change.key, change.json)
+        return DONE
       default:
         return unreachable(change)
     }
@@ -293,13 +323,24 @@ function openParts(file: SqliteFile, maxLogBytes: number): Parts {
   const probe = sqlite.prepare(
     'INSERT INTO probe (one, count) VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count',
   )
-  return { file, jobs, live, log, list: openJobList(sqlite), spent: openSpentIds(sqlite), probe }
+  return {
+    file,
+    jobs,
+    live,
+    log,
+    list: openJobList(sqlite),
+    spent: openSpentIds(sqlite),
+    values: openValueTable(sqlite),
+    tombstones: openTombstoneTable(sqlite),
+    probe,
+  }
 }
 
 function walBytesOf(changes: readonly StoreChange[]): number {
   let bytes = TRANSACTION_WAL_BYTES
   for (const change of changes) {
     if ('events' in change) bytes += change.events.lines.length
+    if ('json' in change) bytes += change.json?.length ?? 0
     if (change.kind !== 'append') bytes += RECORD_WAL_BYTES
   }
   return bytes

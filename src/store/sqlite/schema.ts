@@ -4,7 +4,7 @@ import { StoreError } from '../JobStore.ts'
 import { integer } from './columns.ts'
 
 /** What `user_version` says in a file of this program. A change of the tables below counts it up and comes with its migration. */
-const SCHEMA_VERSION = 2
+const SCHEMA_VERSION = 3
 
 /**
  * - `jobs.job` is what every other table names a job by. AUTOINCREMENT: what is left of a deleted job's log must never be taken
@@ -70,6 +70,16 @@ const TABLES = `
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX spent_by_end ON spent (until);
 
+  CREATE TABLE task_values (
+    tenant TEXT NOT NULL,
+    task TEXT NOT NULL,
+    key TEXT NOT NULL,
+    json TEXT NOT NULL,
+    PRIMARY KEY (tenant, task, key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE tombstones (name TEXT PRIMARY KEY, request TEXT NOT NULL, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX tombstones_by_end ON tombstones (expires_at);
+
   CREATE TABLE probe (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
 
   PRAGMA user_version = ${SCHEMA_VERSION};
@@ -81,6 +91,17 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
     ALTER TABLE jobs ADD COLUMN ended_at INTEGER;
     UPDATE jobs SET ended_at = json_extract(state, '$.endedAt') WHERE json_type(state, '$.endedAt') = 'integer';
     CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL;
+  `,
+  3: `
+    CREATE TABLE task_values (
+      tenant TEXT NOT NULL,
+      task TEXT NOT NULL,
+      key TEXT NOT NULL,
+      json TEXT NOT NULL,
+      PRIMARY KEY (tenant, task, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE tombstones (name TEXT PRIMARY KEY, request TEXT NOT NULL, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX tombstones_by_end ON tombstones (expires_at);
   `,
 }
 
