@@ -1,6 +1,9 @@
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import { ConfigError, readConfig } from './config.ts'
+import { isForCommands } from './execution/commandEnvironment.ts'
 import { currentExecution } from './execution/watchdog/currentExecution.ts'
+import { hideEnvironment } from './resources/processes/hideEnvironment.ts'
+import { MARKER } from './resources/processes/marker.ts'
 import { openTether, type Tether } from './tether.ts'
 
 /** Signals this close to each other come from one shutdown of a process group, and count once. */
@@ -12,8 +15,10 @@ const LOG_BUFFER_BYTES = 8 * 1024
 
 async function main(): Promise<void> {
   const config = readConfig(process.env)
+  const isHidden = hideEnvironment((name) => isForCommands(name) || name === MARKER)
   const output = destination({ fd: 1, sync: false, minLength: LOG_BUFFER_BYTES, periodicFlush: LOG_FLUSH_MS })
   const logger = pino({ level: config.logLevel, base: null }, output)
+  if (!isHidden) logger.warn('other processes of this user can read the environment of this one in /proc')
   const watchdog = { reportFd: 1 }
   const tether = await openTether({ config, logger, serverEnv: process.env, cwd: process.cwd(), watchdog })
   // Before the line that tells others that they may send them.

@@ -7,7 +7,12 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 export function commandEnvironment(serverEnv: Readonly<Record<string, string | undefined>>): Record<string, string> {
   const env: Record<string, string> = { PATH: DEFAULT_PATH }
   for (const [name, value] of Object.entries(serverEnv)) {
-    if (value !== undefined && (INHERITED.includes(name) || name.startsWith('LC_'))) env[name] = value
+    if (value !== undefined && isForCommands(name)) env[name] = value
   }
   return env
+}
+
+/** Whether commands may know the server's variable of this name. */
+export function isForCommands(name: string): boolean {
+  return INHERITED.includes(name) || name.startsWith('LC_')
 }

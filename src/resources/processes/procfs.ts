@@ -24,6 +24,13 @@ export function isAlive(stat: ProcessStat | undefined): stat is ProcessStat {
   return stat !== undefined && stat.state !== 'Z' && stat.state !== 'X'
 }
 
+/** Where the environment that a process was started with begins in its memory; undefined where we may not know. */
+export function envStartOf(pid: number | 'self'): number | undefined {
+  const text = readProc(`/proc/${pid}/stat`) ?? ''
+  const start = Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[47])
+  return Number.isSafeInteger(start) && start > 0 ? start : undefined
+}
+
 /** Whether the process that was seen as `seen` still runs, and its pid was not given to another since. */
 export function stillRuns(seen: Pick<ProcessStat, 'pid' | 'startTicks'>): boolean {
   const now = readStat(seen.pid)
