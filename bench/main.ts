@@ -1,10 +1,11 @@
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
+import { agent } from './agent.ts'
 import { disconnect } from './disconnect.ts'
 import { log } from './log.ts'
 import { stop } from './stop.ts'
 import { streams } from './streams.ts'
 
-const BENCHES: Readonly<Record<string, () => Promise<void>>> = { disconnect, streams, stop, log }
+const BENCHES: Readonly<Record<string, () => Promise<void>>> = { disconnect, streams, stop, log, agent }
 
 async function main(names: readonly string[]): Promise<number> {
   const unknown = names.find((name) => !(name in BENCHES))

@@ -19,6 +19,7 @@ import type { Containment } from './job/receipt.ts'
 import { JobManager } from './jobs/JobManager.ts'
 import { PQueueJobQueue } from './jobs/PQueueJobQueue.ts'
 import { Workspaces } from './jobs/Workspaces.ts'
+import { ModelProviders } from './resources/model/ModelProviders.ts'
 import { Guardian } from './resources/processes/Guardian.ts'
 import { probeContainment } from './resources/processes/probeContainment.ts'
 import { sweepLeftovers } from './resources/processes/sweepLeftovers.ts'
@@ -26,6 +27,7 @@ import { FastifyServer } from './server/FastifyServer.ts'
 import { type DirectoryLock, lockDirectory, makeFolder } from './store/DirectoryLock.ts'
 import type { JobStore } from './store/JobStore.ts'
 import { openSqliteJobStore } from './store/sqlite/SqliteJobStore.ts'
+import { agent } from './tasks/agent.ts'
 import { command } from './tasks/command.ts'
 import { loadTasks } from './tasks/loadTasks.ts'
 import { ticks } from './tasks/ticks.ts'
@@ -102,12 +104,6 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   opened.defer(() => sqlite.close())
   const store = options.wrapStore?.(sqlite) ?? sqlite
   const tasks = await registryOf(config, options.tasks ?? [])
-  const pending = new PendingCancellations({
-    clock,
-    expiresAfterMs: config.tombstoneMs,
-    maxTombstones: config.maxTombstones,
-  })
-  opened.defer(() => pending.close())
   const eventLog = new EventLog({
     store,
     clock,
@@ -118,6 +114,15 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     if (health.kind === 'ok') logger.info('the store takes writes again')
     else logger.error({ err: health.error }, 'the store did not take a commit; it is tried again')
   })
+  const pending = new PendingCancellations({
+    clock,
+    expiresAfterMs: config.tombstoneMs,
+    maxTombstones: config.maxTombstones,
+    keep: (name, tombstone) =>
+      new Promise((settle) => eventLog.push({ change: { kind: 'tombstone', name, tombstone }, settle })),
+  })
+  opened.defer(() => pending.close())
+  pending.load(await store.listTombstones())
   const processes = { containment, commandEnv: commandEnvironment(options.serverEnv), defaultCwd: options.cwd }
   const compileCache = options.serverEnv.NODE_COMPILE_CACHE ?? join(config.dataDir, 'compile-cache')
   const spare = new WarmSpare({
@@ -126,7 +131,16 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     onSpareFailed: (err) => logger.warn({ err }, 'no process for isolated tasks is kept ready'),
   })
   opened.defer(() => spare.close())
-  const execution = { ...processes, clock, pending, spawnGate: new SpawnGate(), tmpRoot, workspaceRoot, spare }
+  const execution = {
+    ...processes,
+    clock,
+    pending,
+    spawnGate: new SpawnGate(),
+    tmpRoot,
+    workspaceRoot,
+    spare,
+    models: new ModelProviders(config.models),
+  }
   const watchdog = options.watchdog && new Watchdog({ logger, compileCache, ...options.watchdog })
   opened.defer(() => watchdog?.stop())
   const orchestrator = watchdog
@@ -193,6 +207,7 @@ async function registryOf(config: Config, more: readonly TaskDefinition[]): Prom
   const tasks = new TaskRegistry()
   tasks.register(ticks)
   tasks.register(command)
+  tasks.register(agent)
   for (const task of more) tasks.register(task)
   if (config.tasksDir !== undefined) for (const task of await loadTasks(config.tasksDir)) tasks.register(task)
   return tasks

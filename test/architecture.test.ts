@@ -65,8 +65,8 @@ interface Import {
   readonly isTypeOnly: boolean
 }
 
-/** What is made for one job or one reader, wherever that begins. */
-const MADE_WHERE_NEEDED = ['JobScope', 'JobLog', 'JobReader']
+/** What is made for one job or one reader, wherever that begins; an isolated task's process has one job, so all is made there. */
+const MADE_WHERE_NEEDED = ['JobScope', 'JobLog', 'JobReader', 'JobConnections', 'ModelProviders']
 
 /** Every import of a module's text: static, dynamic, re-exported, of types, and of files that it starts as programs. */
 function importsOf(text: string): readonly Import[] {

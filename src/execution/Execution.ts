@@ -1,3 +1,4 @@
+import { runWithToken } from '../cancellation/CancelToken.ts'
 import type { Held } from '../cancellation/Held.ts'
 import { JobScope } from '../cancellation/JobScope.ts'
 import type { Clock } from '../clock.ts'
@@ -5,7 +6,7 @@ import type { CancellationRequest } from '../job/cancellation.ts'
 import { MAX_RESULT_BYTES } from '../job/event.ts'
 import { type Failure, failureOf, TaskFailure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
-import type { Containment, Receipt } from '../job/receipt.ts'
+import type { Containment, Receipt, Usage } from '../job/receipt.ts'
 import { ReceiptBuilder } from './ReceiptBuilder.ts'
 
 /** How a function ended, as far as the execution knows; what the job ends as is decided from its status as well. */
@@ -74,6 +75,11 @@ export class Execution {
     this.#fatal ??= failure
   }
 
+  /** Counts what a call of a model used, for the receipt. */
+  addUsage(usage: Usage): void {
+    this.#receipt.addUsage(usage)
+  }
+
   /** Asks for the end; a second request of a kind changes nothing. A cancel has taken effect when this returns. */
   request(request: CancellationRequest): void {
     this.#receipt.requestedAtMs ??= request.requestedAtMs
@@ -93,7 +99,7 @@ export class Execution {
    * `settleMs` at the latest, and a little more for what has deadlines of its own. Never rejects.
    */
   async run(body: () => Promise<Json | undefined | void>): Promise<ExecutionReport> {
-    const settled = this.#call(body)
+    const settled = runWithToken(this.scope, () => this.#call(body))
     const end = await Promise.race([settled, this.#overdue.promise])
     if (end === 'overdue') {
       await this.#drainReleases()

@@ -4,10 +4,12 @@ import type { Json } from '../job/json.ts'
 import type { JobKey, JobRef } from '../job/key.ts'
 import type { ExecutionLimits, ExecutionObserver } from './Execution.ts'
 import type { RegisteredTask } from './TaskRegistry.ts'
+import type { ValueKeeper } from './TaskValueStore.ts'
+import type { RunOptions } from './task.ts'
 
 /** Starts child jobs for the job that runs in `scope`, and ends them with it. */
 export interface ChildRunner {
-  run(scope: JobScope, task: string, input: Json, options: { readonly timeoutMs?: number }): Promise<Json>
+  run(scope: JobScope, task: string, input: Json, options: RunOptions): Promise<Json>
 }
 
 /** One run of a job, as it is handed to the orchestrator. */
@@ -21,6 +23,9 @@ export interface ExecutionOrder {
   readonly limits: ExecutionLimits
   readonly log: Pick<JobLog, 'emit'>
   readonly children: ChildRunner
+  readonly values: ValueKeeper
+  /** Whose workspace it works in: its own, or that of a parent that shares it. */
+  readonly workspaceKey: JobKey
   readonly observer: ExecutionObserver & { onEvent(): void }
 }
 

@@ -1,5 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { LanguageModelV4 } from '@ai-sdk/provider'
+import { type CancelToken, runWithToken } from '../cancellation/CancelToken.ts'
 import type { Held } from '../cancellation/Held.ts'
 import type { JobScope } from '../cancellation/JobScope.ts'
 import type { Clock } from '../clock.ts'
@@ -7,13 +9,32 @@ import { OUTPUT_CHANNELS, type OutputChannel, type TaskEvent } from '../job/even
 import { TaskFailure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
 import { MAX_DELAY_MS } from '../job/policy.ts'
+import { JobConnections } from '../resources/http/JobConnections.ts'
+import type { ModelProviders } from '../resources/model/ModelProviders.ts'
 import type { Containment } from '../resources/processes/Containment.ts'
 import { describeArtifact } from './artifact.ts'
 import type { Execution } from './Execution.ts'
 import type { ContextOrder } from './ExecutionOrder.ts'
-import { runCommand } from './runCommand.ts'
+import { JobModel } from './model/JobModel.ts'
+import { refusalOf } from './refusalOf.ts'
+import { type CommandSurroundings, runCommand } from './runCommand.ts'
+import { runTool } from './runTool.ts'
 import type { SpawnGate } from './SpawnGate.ts'
-import type { ExecOptions, ExecResult, TaskContext } from './task.ts'
+import { startProcess } from './startProcess.ts'
+import { TaskValueStore } from './TaskValueStore.ts'
+import type {
+  AgentOptions,
+  AgentResult,
+  ExecOptions,
+  ExecResult,
+  JobProcess,
+  RunOptions,
+  SpawnOptions,
+  TaskContext,
+  TaskValues,
+  ToolAnswer,
+} from './task.ts'
+import { unowned } from './unowned.ts'
 
 /** What contexts work with, the same for all executions of a process. */
 export interface ContextResources {
@@ -26,6 +47,7 @@ export interface ContextResources {
   readonly spawnGate: SpawnGate
   readonly tmpRoot: string
   readonly workspaceRoot: string
+  readonly models: ModelProviders
 }
 
 /** The context of one execution. See `TaskContext` for what each member promises. */
@@ -34,12 +56,18 @@ export class JobContext implements TaskContext {
   readonly #execution: Execution
   readonly #scope: JobScope
   readonly #resources: ContextResources
+  /** Made when the job first wants any. */
+  #connections: JobConnections | undefined
+  #hasSettled = false
+  #toolCalls = 0
+  readonly store: TaskValues
 
   constructor(order: ContextOrder, execution: Execution, resources: ContextResources) {
     this.#order = order
     this.#execution = execution
     this.#scope = execution.scope
     this.#resources = resources
+    this.store = new TaskValueStore(this.#scope, order.values)
   }
 
   get jobId(): string {
@@ -60,6 +88,10 @@ export class JobContext implements TaskContext {
 
   get stopSignal(): AbortSignal {
     return this.#scope.stopSignal
+  }
+
+  get token(): CancelToken {
+    return this.#scope
   }
 
   output(text: string, channel: OutputChannel = 'text'): Promise<void> {
@@ -99,11 +131,14 @@ export class JobContext implements TaskContext {
 
   sleep(ms: number): Promise<void> {
     if (!(ms >= 0 && ms <= MAX_DELAY_MS)) {
-      return Promise.reject(new RangeError(`sleep takes 0 to ${MAX_DELAY_MS} ms, got ${ms}`))
+      return unowned(Promise.reject(new RangeError(`sleep takes 0 to ${MAX_DELAY_MS} ms, got ${ms}`)))
     }
+    return this.#boundary(() => this.#sleep(ms))
+  }
+
+  #sleep(ms: number): Promise<void> {
     const scope = this.#scope
-    const slept = new Promise<void>((resolve, reject) => {
-      scope.checkpoint()
+    return new Promise<void>((resolve, reject) => {
       const cancelTimer = this.#resources.clock.schedule(ms, () => {
         unlisten()
         resolve()
@@ -120,33 +155,117 @@ export class JobContext implements TaskContext {
         }
       })
     })
-    return unowned(slept)
   }
 
   exec(command: string | readonly [string, ...string[]], options: ExecOptions = {}): Promise<ExecResult> {
-    return unowned(this.#exec(command, options))
+    return this.#boundary(() => this.#exec(command, options))
   }
 
   async #exec(command: string | readonly [string, ...string[]], options: ExecOptions): Promise<ExecResult> {
-    const { containment, commandEnv, defaultCwd } = this.#resources
     await this.#turnToSpawn()
-    const result = await runCommand(command, options, {
-      scope: this.#scope,
-      containment,
-      commandEnv,
-      defaultCwd,
-      owner: this.#order.key,
-      limits: this.#order.limits,
-      emit: (event) => this.#emit(event),
-    })
+    const result = await runCommand(command, options, this.#commandSurroundings())
     // A cancel ended the process: its status says nothing of the command. A stop is raised by the next boundary.
     if (this.#scope.isCancelled) this.#scope.checkpoint()
     return result
   }
 
-  /** A boundary before and after the wait: whoever is asked to end while waiting starts nothing. @throws {JobStopped} */
+  spawn(command: string | readonly [string, ...string[]], options: SpawnOptions = {}): Promise<JobProcess> {
+    return this.#boundary(() => this.#spawn(command, options))
+  }
+
+  async #spawn(command: string | readonly [string, ...string[]], options: SpawnOptions): Promise<JobProcess> {
+    await this.#turnToSpawn()
+    const process = await startProcess(command, options, this.#commandSurroundings())
+    if (this.#scope.isCancelled) this.#scope.checkpoint()
+    return process
+  }
+
+  fetch(input: string | URL | Request, init: RequestInit = {}): Promise<Response> {
+    return this.#boundary(() => this.#fetch(input, init))
+  }
+
+  async #fetch(input: string | URL | Request, init: RequestInit): Promise<Response> {
+    try {
+      return await this.#openConnections().fetch(input, init)
+    } catch (error) {
+      // Its connection was closed by the cancel: the error says nothing of the other side.
+      if (this.#scope.isCancelled) this.#scope.checkpoint()
+      throw error
+    }
+  }
+
+  model(name?: string): Promise<LanguageModelV4> {
+    return this.#boundary(() => this.#model(name))
+  }
+
+  async #model(name: string | undefined): Promise<LanguageModelV4> {
+    const fetch: typeof globalThis.fetch = (input, init) => this.#openConnections().fetch(input, init)
+    try {
+      const { models } = this.#resources
+      const model = await models.open(name, fetch)
+      return new JobModel(model, {
+        scope: this.#scope,
+        emit: (event) => this.#emit(event),
+        onUsage: (usage) => this.#execution.addUsage(usage),
+        conceal: (error) => models.conceal(error),
+      })
+    } catch (error) {
+      if (this.#scope.isCancelled) this.#scope.checkpoint()
+      throw error
+    }
+  }
+
+  agent(options: AgentOptions): Promise<AgentResult> {
+    return this.#boundary(() => this.#agent(options))
+  }
+
+  async #agent(options: AgentOptions): Promise<AgentResult> {
+    // Loaded when the first job wants an agent.
+    const { runAgent } = await import('./agent/runAgent.ts')
+    return runAgent(this, options)
+  }
+
+  tool(name: string, input: Json, work: () => Promise<string | ToolAnswer>): Promise<ToolAnswer> {
+    this.#toolCalls += 1
+    const callId = `call_${this.#toolCalls}`
+    const surroundings = { scope: this.#scope, emit: (event: TaskEvent) => this.#emit(event), callId }
+    return this.#boundary(() => runTool(name, input, work, surroundings))
+  }
+
+  /**
+   * Closed the moment that the job is cancelled, or has come to its end; shielded code that needs some then gets new ones, which go
+   * with the job.
+   */
+  #openConnections(): JobConnections {
+    if (this.#connections !== undefined && !this.#connections.isDestroyed) return this.#connections
+    if (this.#hasSettled && !this.#scope.isShielded) {
+      throw new Error('the job has ended, and this work of it was not awaited')
+    }
+    const connections = new JobConnections()
+    this.#connections = connections
+    this.#scope.hold({
+      kind: 'requests',
+      isPrompt: true,
+      release: async ({ hard }) => {
+        // At the ordinary end the function has settled: what still asks was not awaited, and would hold up the end for ever.
+        this.#hasSettled ||= !hard
+        const count = connections.openCount
+        await connections.destroy()
+        return { count }
+      },
+    })
+    return connections
+  }
+
+  #commandSurroundings(): CommandSurroundings {
+    const { containment, commandEnv, defaultCwd } = this.#resources
+    const { key: owner, limits } = this.#order
+    const emit = (event: TaskEvent): Promise<void> => this.#emit(event)
+    return { scope: this.#scope, containment, commandEnv, defaultCwd, owner, limits, emit }
+  }
+
+  /** A boundary after the wait: whoever is asked to end while waiting starts nothing. @throws {JobStopped} */
   async #turnToSpawn(): Promise<void> {
-    this.#scope.checkpoint()
     const { passed, leave } = this.#resources.spawnGate.pass()
     const unlisten = this.#scope.onRequest(leave)
     await passed
@@ -155,11 +274,13 @@ export class JobContext implements TaskContext {
   }
 
   defer(cleanup: () => void | Promise<void>): void {
-    this.#scope.hold({
+    const scope = this.#scope
+    scope.hold({
       kind: 'other',
       isPrompt: false,
       async release() {
-        await cleanup()
+        // It is called by whoever ended the job, which may be another job: a parent, or the one before it in its slot.
+        await runWithToken(scope, cleanup)
         return { count: 1 }
       },
     })
@@ -192,12 +313,11 @@ export class JobContext implements TaskContext {
     return path
   }
 
-  run(task: string, input: Json, options: { readonly timeoutMs?: number } = {}): Promise<Json> {
-    return unowned(this.#run(task, input, options))
+  run(task: string, input: Json, options: RunOptions = {}): Promise<Json> {
+    return this.#boundary(() => this.#run(task, input, options))
   }
 
-  async #run(task: string, input: Json, options: { readonly timeoutMs?: number }): Promise<Json> {
-    this.#scope.checkpoint()
+  async #run(task: string, input: Json, options: RunOptions): Promise<Json> {
     const leave = this.#scope.enter('child')
     try {
       return await this.#order.children.run(this.#scope, task, input, options)
@@ -206,8 +326,13 @@ export class JobContext implements TaskContext {
     }
   }
 
+  /** Where the job is to end, `work` is not begun. */
+  #boundary<T>(work: () => Promise<T>): Promise<T> {
+    return unowned(refusalOf(this.#scope) ?? work())
+  }
+
   #workspacePath(): string {
-    return join(this.#resources.workspaceRoot, this.#order.key)
+    return join(this.#resources.workspaceRoot, this.#order.workspaceKey)
   }
 
   #emit(event: TaskEvent): Promise<void> {
@@ -241,10 +366,4 @@ async function countIn(folder: string): Promise<number> {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 0
     throw error
   }
-}
-
-/** An author who does not await it loses what it would have said; an unhandled rejection would end the server and all its jobs. */
-function unowned<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => undefined)
-  return promise
 }

@@ -1,5 +1,5 @@
 import type { HeldKind, ReleaseReport } from '../cancellation/Held.ts'
-import type { Containment, Receipt, Survivor } from '../job/receipt.ts'
+import { type Containment, type Receipt, type Survivor, sumOf, type Usage } from '../job/receipt.ts'
 
 /** Collects what was given back and when; all instants are monotonic milliseconds. */
 export class ReceiptBuilder {
@@ -12,6 +12,7 @@ export class ReceiptBuilder {
   #killedAtMs: number | undefined
   #verifiedAtMs: number | undefined
   #isIncomplete = false
+  #usage: Usage | undefined
 
   constructor(containment: Containment) {
     this.#containment = containment
@@ -29,6 +30,10 @@ export class ReceiptBuilder {
     this.#isIncomplete = true
   }
 
+  addUsage(usage: Usage): void {
+    this.#usage = this.#usage === undefined ? usage : sumOf(this.#usage, usage)
+  }
+
   build(): Receipt {
     const killedAtMs = this.#killedAtMs
     return {
@@ -40,6 +45,7 @@ export class ReceiptBuilder {
       abortedToSettledMs: between(this.abortedAtMs, this.settledAtMs),
       released: { ...this.#released },
       survivors: [...this.#survivors],
+      ...(this.#usage === undefined ? {} : { usage: this.#usage }),
     }
   }
 }

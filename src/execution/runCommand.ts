@@ -71,7 +71,8 @@ export async function runCommand(
   }
 }
 
-function holdTree(scope: JobScope, spawning: Promise<ContainedProcess>): () => void {
+/** Makes the scope hold a tree from before it exists. Returns how to let go of it. */
+export function holdTree(scope: JobScope, spawning: Promise<ContainedProcess>): () => void {
   return scope.hold({
     kind: 'processes',
     isPrompt: true,

@@ -1,8 +1,13 @@
+import type { Readable, Writable } from 'node:stream'
+import type { LanguageModelV4 } from '@ai-sdk/provider'
 import type { Static, TSchema } from 'typebox'
+import type { CancelToken } from '../cancellation/CancelToken.ts'
 import type { OutputChannel } from '../job/event.ts'
 import type { Json } from '../job/json.ts'
+import type { Usage } from '../job/receipt.ts'
 
 export { default as Type } from 'typebox'
+export { type CancelToken, currentToken } from '../cancellation/CancelToken.ts'
 export { JobStopped } from '../cancellation/JobStopped.ts'
 export { TaskFailure } from '../job/failure.ts'
 
@@ -33,6 +38,85 @@ export interface ExecResult {
   readonly truncated: boolean
 }
 
+/** How a process is started that is not waited for. */
+export type SpawnOptions = Pick<ExecOptions, 'cwd' | 'env'> & {
+  /** Whether its standard input is a pipe to write to; default: it reads end of file. */
+  readonly stdin?: boolean
+  /** What it holds back when the job is asked to stop: `end` ends it then; default `keep`: it lives until the job ends. */
+  readonly onStop?: 'keep' | 'end'
+}
+
+/** A process tree of the job's that goes on beside its function, until `end` or the job's own end. */
+export interface JobProcess {
+  /** The leader's, as the server sees it. */
+  readonly pid: number
+  readonly stdin: Writable | null
+  /** To be read from the start, or resumed where nobody wants it. */
+  readonly stdout: Readable
+  readonly stderr: Readable
+  /** Settles when the leader has exited. Never rejects. */
+  readonly exited: Promise<{ readonly exitCode: number | null; readonly signal: string | null }>
+  /** TERM, then KILL: ends the whole tree. Settles when it is gone, or was looked for in vain. Twice is once. Never rejects. */
+  end(): Promise<{ readonly processes: number; readonly survivors: readonly { readonly pid: number }[] }>
+}
+
+/** Values that jobs of one task keep between their runs, by tenant and task. Each call is a boundary. */
+export interface TaskValues {
+  /** Undefined where there is none. @throws {JobStopped} */
+  get(key: string): Promise<Json | undefined>
+  /** @throws {TaskFailure} `TETHER_VALUE_INVALID` past 64 KiB of JSON, or for a key that is not 1 to 200 characters @throws {JobStopped} */
+  put(key: string, value: Json): Promise<void>
+  /** Harmless where there is none. @throws {JobStopped} */
+  delete(key: string): Promise<void>
+  /** Keys that begin with `prefix`, sorted, 1000 at the most after `after`. @throws {JobStopped} */
+  list(options?: { readonly prefix?: string; readonly after?: string }): Promise<readonly string[]>
+}
+
+/** A tool that an agent may call. What it throws is told to the model, except where the job is to end. */
+export interface AgentTool<S extends TSchema = TSchema> {
+  /** `[a-zA-Z][a-zA-Z0-9_-]{0,63}`. */
+  readonly name: string
+  readonly description: string
+  /** What `input` must be: an object's schema. What does not fit is told to the model, and the tool is not called. */
+  readonly input: S
+  /** Whether several calls of one answer that follow each other may run at the same time. Default: one after the other. */
+  readonly isParallel?: boolean
+  /** Pass `ctx.signal` to what waits; a tool that does not settle is not waited for after a cancel, and the receipt says so. */
+  run(ctx: TaskContext, input: Static<S>): Promise<string | ToolAnswer>
+}
+
+/** What a tool came to. */
+export interface ToolAnswer {
+  /** For the model. */
+  readonly text: string
+  /** For people, in one line; default: the first line of `text`. */
+  readonly summary?: string
+  /** Default: true. */
+  readonly ok?: boolean
+}
+
+export interface AgentOptions {
+  /** The last user message. */
+  readonly prompt: string
+  /** As the setting `MODEL`; default: that setting's. */
+  readonly model?: string
+  /** What the model is told about its work first; default: that it works in this job's workspace with these tools. */
+  readonly system?: string
+  /** Default: all that are built in: terminal, files, browser where there is one, sub-agents. */
+  readonly tools?: readonly AgentTool[]
+  /** Model calls at the most; default 50. */
+  readonly maxSteps?: number
+  /** Tokens in and out of all calls at the most; looked at before each call. Default: no limit. */
+  readonly maxTokens?: number
+}
+
+export interface AgentResult {
+  /** The model's last words. */
+  readonly text: string
+  readonly steps: number
+  readonly usage: Usage
+}
+
 /** What a task's function works with. Everything that waits here ends at once when the job is cancelled. */
 export interface TaskContext {
   readonly jobId: string
@@ -42,6 +126,8 @@ export interface TaskContext {
   readonly signal: AbortSignal
   /** Fires when the job is stopped or cancelled, whichever comes first; the same `reason`. */
   readonly stopSignal: AbortSignal
+  /** The same, with both signals, for code that is handed no context; `currentToken()` finds it. */
+  readonly token: CancelToken
   /** Sends text. Await it: it settles when the log has room. @throws {TaskFailure} `TETHER_OUTPUT_OVERRUN` past 16 MiB. */
   output(text: string, channel?: OutputChannel): Promise<void>
   /** Sends an event of the task's own. @throws {TaskFailure} `TETHER_EVENT_TOO_LARGE` past 64 KiB. */
@@ -60,6 +146,35 @@ export interface TaskContext {
    * @throws {TaskFailure} `TETHER_SPAWN_FAILED` @throws {JobStopped}
    */
   exec(command: string | readonly [string, ...string[]], options?: ExecOptions): Promise<ExecResult>
+  /**
+   * Starts a program, or a shell line, inside the job's containment, and does not wait for it. A boundary. It lives until `end` or
+   * the job's end. @throws {TaskFailure} `TETHER_SPAWN_FAILED` @throws {JobStopped}
+   */
+  spawn(command: string | readonly [string, ...string[]], options?: SpawnOptions): Promise<JobProcess>
+  /**
+   * The platform's `fetch`, over connections of the job's own. A boundary. They are closed when the job is cancelled or has ended,
+   * in every phase, whether or not a signal was passed. @throws {JobStopped}
+   */
+  fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>
+  /**
+   * A language model, named as the setting `MODEL` does; default: that setting's. A boundary, and each of its calls is one. It is
+   * a `LanguageModelV4`, so it fits whatever takes those; `agent` has a loop over it and tools.
+   * @throws {TaskFailure} `TETHER_MODEL_UNAVAILABLE`, `TETHER_MODEL_UNAUTHORIZED`, `TETHER_MODEL_FAILED` @throws {JobStopped}
+   */
+  model(name?: string): Promise<LanguageModelV4>
+  /**
+   * Lets a model work with tools until it has no more calls. Text goes out as the job's output, calls of models and tools as its
+   * events; each is a boundary. Settles with the model's last words.
+   * @throws {TaskFailure} as `model`, and `TETHER_MODEL_TRUNCATED`, `TETHER_MAX_STEPS`, `TETHER_MAX_TOKENS` @throws {JobStopped}
+   */
+  agent(options: AgentOptions): Promise<AgentResult>
+  /**
+   * Runs `work` as a tool: a boundary, with its own phase and events. Where the job is cancelled meanwhile it rejects at once; `work`
+   * counts as something that the job holds until it settles. @throws {JobStopped}, and whatever `work` throws
+   */
+  tool(name: string, input: Json, work: () => Promise<string | ToolAnswer>): Promise<ToolAnswer>
+  /** What jobs of this task keep between their runs. */
+  readonly store: TaskValues
   /** Runs `cleanup` when the job ends, however it ends, last come first served, shielded, with a deadline. */
   defer(cleanup: () => void | Promise<void>): void
   /** Disposes of `resource` when the job ends, as `defer` does. Returns it. */
@@ -74,7 +189,13 @@ export interface TaskContext {
    * Runs another task as a child job, in this job's slot. A boundary. Settles with its result; a child that does not succeed
    * rejects with `TaskFailure` `TETHER_CHILD_FAILED`. @throws {TaskFailure} `TETHER_TOO_MANY_CHILDREN` @throws {JobStopped}
    */
-  run(task: string, input: Json, options?: { readonly timeoutMs?: number }): Promise<Json>
+  run(task: string, input: Json, options?: RunOptions): Promise<Json>
+}
+
+export interface RunOptions {
+  readonly timeoutMs?: number
+  /** Whether the child works in this job's workspace; default: in one of its own. */
+  readonly sharesWorkspace?: boolean
 }
 
 /** A kind of work, as its author describes it. */
@@ -101,6 +222,11 @@ export interface TaskDefinition<S extends TSchema = TSchema> {
 /** Names what a module of `TASKS_DIR` exports. Returns it unchanged; the types of `run` follow from `input`. */
 export function defineTask<const S extends TSchema>(definition: TaskDefinition<S>): TaskDefinition<S> {
   return definition
+}
+
+/** Returns it unchanged; the types of `run` follow from `input`. */
+export function defineTool<const S extends TSchema>(tool: AgentTool<S>): AgentTool<S> {
+  return tool
 }
 
 /** How a secret field is shown: replaced, each value of an object replaced, or by its length. */

@@ -28,6 +28,15 @@ export interface Usage {
   readonly totalTokens?: number
 }
 
+/** What is known of only one of the two counts as that. */
+export function sumOf(a: Usage, b: Usage): Usage {
+  const sum = (of: keyof Usage): Usage => {
+    const [first, second] = [a[of], b[of]]
+    return first === undefined && second === undefined ? {} : { [of]: (first ?? 0) + (second ?? 0) }
+  }
+  return { ...sum('inputTokens'), ...sum('outputTokens'), ...sum('totalTokens') }
+}
+
 /**
  * What a job that was asked to end gave back. Every figure is measured; milliseconds are null where the step was not taken.
  * `confirmed` means that the function settled and that the containment's own check found nothing.

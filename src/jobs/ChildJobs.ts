@@ -2,11 +2,12 @@ import type { JobScope } from '../cancellation/JobScope.ts'
 import type { Clock } from '../clock.ts'
 import type { ChildRunner } from '../execution/ExecutionOrder.ts'
 import type { RegisteredTask, TaskRegistry } from '../execution/TaskRegistry.ts'
+import type { RunOptions } from '../execution/task.ts'
 import type { CancelKind, Cause } from '../job/cancellation.ts'
 import { TetherError } from '../job/error.ts'
 import { TaskFailure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
-import type { JobRecord } from '../job/record.ts'
+import type { JobState } from '../job/state.ts'
 import type { ActiveJob } from './ActiveJob.ts'
 
 /** Protocol, section 2: a tree of jobs is at most this deep, and one job has at most so many children alive. */
@@ -16,11 +17,11 @@ const MAX_ALIVE = 64
 export interface ChildJobsOptions {
   readonly clock: Clock
   readonly tasks: TaskRegistry
-  /** Records a child. Undefined where the store did not take it. */
+  /** Makes a child, which is being recorded. */
   readonly create: (
     parent: ActiveJob,
     child: { readonly task: RegisteredTask; readonly input: Json; readonly timeoutMs: number },
-  ) => Promise<ActiveJob | undefined>
+  ) => ActiveJob
   readonly run: (job: ActiveJob) => Promise<void>
   readonly request: (job: ActiveJob, kind: CancelKind, cause: Cause, reason: string) => void
 }
@@ -37,56 +38,58 @@ export class ChildJobs {
   }
 
   runnerOf(parent: ActiveJob): ChildRunner {
-    return { run: (scope, task, input, options) => this.#run(parent, scope, task, input, options.timeoutMs ?? 0) }
+    return { run: (scope, task, input, options) => this.#run(parent, scope, task, input, options) }
   }
 
-  async #run(parent: ActiveJob, scope: JobScope, name: string, input: Json, timeoutMs: number): Promise<Json> {
+  async #run(parent: ActiveJob, scope: JobScope, name: string, input: Json, options: RunOptions): Promise<Json> {
+    const { timeoutMs = 0, sharesWorkspace = false } = options
     const task = this.#taskFor(name, input)
     if (parent.depth >= MAX_DEPTH) throw tooMany(`a job may be ${MAX_DEPTH} deep`)
     if (parent.aliveChildren >= MAX_ALIVE) throw tooMany(`a job may have ${MAX_ALIVE} children alive`)
     parent.aliveChildren += 1
     try {
-      const created = this.#options.create(parent, { task, input, timeoutMs })
-      return resultOf(await this.#follow(parent, scope, created), scope)
+      const child = this.#options.create(parent, { task, input, timeoutMs })
+      child.depth = parent.depth + 1
+      if (sharesWorkspace) child.workspaceKey = parent.workspaceKey
+      return resultOf(child, await this.#follow(parent, scope, child), scope)
     } finally {
       parent.aliveChildren -= 1
     }
   }
 
-  async #follow(parent: ActiveJob, scope: JobScope, created: Promise<ActiveJob | undefined>): Promise<JobRecord> {
-    let child: ActiveJob | undefined
-    let endCause: Cause | undefined
+  /**
+   * Settles with how the child ended, as soon as that is decided: a store that is slow or away holds up neither the parent's
+   * function nor its end.
+   */
+  async #follow(parent: ActiveJob, scope: JobScope, child: ActiveJob): Promise<JobState> {
+    const { ref, record } = child
     // Held from before it is recorded: its parent may be cancelled or end meanwhile.
     const letGo = scope.hold({
       kind: 'children',
       isPrompt: true,
       release: async ({ hard }) => {
-        endCause = hard ? 'parent_cancelled' : 'parent_ended'
-        if (child !== undefined) this.#request(child, 'cancel', endCause)
-        const record = await (await created)?.ended
-        if (record === undefined) return { count: 0 }
-        const receipt = 'receipt' in record.state ? record.state.receipt : undefined
-        return { count: 1, survivors: receipt?.survivors ?? [] }
+        this.#request(child, 'cancel', hard ? 'parent_cancelled' : 'parent_ended')
+        const state = await untilConcluded(child)
+        if (state === undefined) return { count: 0 }
+        return { count: 1, survivors: 'receipt' in state ? (state.receipt?.survivors ?? []) : [] }
       },
     })
     const unlisten = scope.onRequest((kind) => {
-      if (kind === 'stop' && child !== undefined) this.#request(child, 'stop', 'parent_stopped')
+      if (kind === 'stop') this.#request(child, 'stop', 'parent_stopped')
     })
     try {
-      child = await created
-      if (child === undefined) throw new TaskFailure('TETHER_STORE_FAILED', 'the store did not take the child job')
-      child.depth = parent.depth + 1
-      const childId = child.ref.id
-      const task = child.record.task
-      // What came while the child was being recorded was not heard; a cancel may be decided and not have fired yet.
-      if (parent.decided.status === 'cancelling') endCause ??= 'parent_cancelled'
-      if (endCause !== undefined) this.#request(child, 'cancel', endCause)
-      else if (scope.isStopRequested) this.#request(child, 'stop', 'parent_stopped')
+      // A cancel of the parent's may be decided and not have fired yet.
+      if (parent.decided.status === 'cancelling') this.#request(child, 'cancel', 'parent_cancelled')
+      if (!(await child.isRecorded)) {
+        throw new TaskFailure('TETHER_STORE_FAILED', 'the store did not take the child job', { retryable: true })
+      }
+      const [childId, task] = [ref.id, record.task]
       await parent.log.emit({ type: 'child.started', childId, task })
-      await Promise.all([child.isDecided ? undefined : this.#options.run(child), child.ended])
-      const record = await child.ended
-      await parent.log.emit({ type: 'child.finished', childId, task, status: record.state.status })
-      return record
+      // Never rejects; what it has to wait for at its end is the writing, for which nobody here waits.
+      if (!child.isDecided) void this.#options.run(child)
+      const state = await child.concluded
+      await parent.log.emit({ type: 'child.finished', childId, task, status: state.status })
+      return state
     } finally {
       unlisten()
       letGo()
@@ -109,15 +112,20 @@ export class ChildJobs {
   }
 }
 
-function resultOf(record: JobRecord, scope: JobScope): Json {
-  if (record.state.status === 'succeeded') return record.state.result
+/** Undefined where it never came to be. */
+async function untilConcluded(child: ActiveJob): Promise<JobState | undefined> {
+  const isWithdrawn = child.isRecorded.then((isRecorded) => (isRecorded ? child.concluded : undefined))
+  return Promise.race([child.concluded, isWithdrawn])
+}
+
+function resultOf(child: ActiveJob, state: JobState, scope: JobScope): Json {
+  // A copy: what the parent makes of it is no matter of the record, which may not be written yet.
+  if (state.status === 'succeeded') return structuredClone(state.result)
   // Where the child ended because its parent is to end, the parent meets that here, not a failure of the child.
   scope.checkpoint()
-  const detail = record.state.status === 'failed' ? `: ${record.state.failure.message}` : ''
-  throw new TaskFailure(
-    'TETHER_CHILD_FAILED',
-    `child ${record.id} (${record.task}) ended ${record.state.status}${detail}`,
-  )
+  const detail = state.status === 'failed' ? `: ${state.failure.message}` : ''
+  const { id } = child.ref
+  throw new TaskFailure('TETHER_CHILD_FAILED', `child ${id} (${child.record.task}) ended ${state.status}${detail}`)
 }
 
 function tooMany(limit: string): TaskFailure {

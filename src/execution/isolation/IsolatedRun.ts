@@ -8,12 +8,13 @@ import type { Execution } from '../Execution.ts'
 import type { ExecutionOrder } from '../ExecutionOrder.ts'
 import type { ContextResources } from '../JobContext.ts'
 import { stream } from '../runCommand.ts'
+import { checkedJson, checkedKey, MAX_LISTED } from '../TaskValueStore.ts'
 import { diedFailure } from './diedFailure.ts'
-import { type ChildJob, type FromChild, type Outcome, parseFromChild } from './fromChild.ts'
+import { type ChildJob, type FromChild, type Outcome, parseFromChild, type ValueCall } from './fromChild.ts'
 import { HeldProcess } from './HeldProcess.ts'
 import { killAfterMs } from './killTimes.ts'
 import type { TaskProcess } from './TaskProcess.ts'
-import type { ChildJobEnd, RelayedRequest } from './toChild.ts'
+import type { ChildJobEnd, RelayedRequest, ValueAnswer } from './toChild.ts'
 import type { WarmSpare } from './WarmSpare.ts'
 
 export interface IsolatedRunOptions {
@@ -100,8 +101,8 @@ export class IsolatedRun {
   }
 
   #sendRun(process: TaskProcess): void {
-    const { key, ref, task, input, attempt, metadata, limits } = this.#order
-    const { commandEnv, defaultCwd, workspaceRoot } = this.#resources
+    const { key, ref, task, input, attempt, metadata, limits, workspaceKey } = this.#order
+    const { commandEnv, defaultCwd, workspaceRoot, models } = this.#resources
     // What is still going when its time is over is killed from here; in there, nothing is to last longer than that.
     const settleMs = killAfterMs(limits.settleMs)
     process.send({
@@ -115,6 +116,8 @@ export class IsolatedRun {
       metadata,
       limits: { settleMs, killGraceMs: Math.min(limits.killGraceMs, settleMs / 2) },
       folders: { commandEnv, defaultCwd, workspaceRoot, tmpRoot: this.#held.tmpRoot },
+      workspaceKey,
+      models: models.settings,
     })
   }
 
@@ -146,6 +149,7 @@ export class IsolatedRun {
       if (message.type === 'outcome') {
         this.#outcome = message
         this.#held.count(message)
+        if (message.usage !== undefined) this.#execution.addUsage(message.usage)
         return
       }
       await this.#receive(message, process)
@@ -165,6 +169,9 @@ export class IsolatedRun {
       case 'childJob':
         void this.#runChildJob(message, process)
         return
+      case 'value':
+        void this.#answerValue(message, process)
+        return
       case 'notReleased':
         this.#order.observer.onReleaseFailed(message.kind, new Error(message.message))
         return
@@ -176,10 +183,13 @@ export class IsolatedRun {
   }
 
   /** Never rejects. */
-  async #runChildJob({ id, task, input, timeoutMs, isShielded }: ChildJob, process: TaskProcess): Promise<void> {
+  async #runChildJob(
+    { id, task, input, timeoutMs, sharesWorkspace, isShielded }: ChildJob,
+    process: TaskProcess,
+  ): Promise<void> {
     const { scope } = this.#execution
     const leave = scope.enter('child')
-    const options = timeoutMs === undefined ? {} : { timeoutMs }
+    const options = { sharesWorkspace, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
     const work = (): Promise<Json> => this.#order.children.run(scope, task, input, options)
     let end: ChildJobEnd
     try {
@@ -190,6 +200,34 @@ export class IsolatedRun {
       leave()
     }
     process.send({ type: 'childJobEnded', id, end })
+  }
+
+  /** Never rejects. */
+  async #answerValue({ id, call }: ValueCall, process: TaskProcess): Promise<void> {
+    let answer: ValueAnswer
+    try {
+      answer = await this.#callValue(call)
+    } catch (error) {
+      answer = { kind: 'threw', failure: failureOf(error) }
+    }
+    process.send({ type: 'valueAnswer', id, answer })
+  }
+
+  async #callValue(call: ValueCall['call']): Promise<ValueAnswer> {
+    const { values } = this.#order
+    switch (call.do) {
+      case 'get': {
+        const value = await values.get(checkedKey(call.key))
+        return { kind: 'value', ...(value === undefined ? {} : { value }) }
+      }
+      case 'set':
+        await values.set(checkedKey(call.key), call.json === undefined ? undefined : checkedJson(call.key, call.json))
+        return { kind: 'value' }
+      case 'list':
+        return { kind: 'keys', keys: await values.list(call.prefix, call.after, Math.min(call.limit, MAX_LISTED)) }
+      default:
+        return unreachable(call)
+    }
   }
 
   #emit(event: TaskEvent): Promise<void> {

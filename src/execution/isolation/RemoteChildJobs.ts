@@ -4,6 +4,7 @@ import { TaskFailure } from '../../job/failure.ts'
 import type { Json } from '../../job/json.ts'
 import { unreachable } from '../../job/unreachable.ts'
 import type { ChildRunner } from '../ExecutionOrder.ts'
+import type { RunOptions } from '../task.ts'
 import type { ChildJob } from './fromChild.ts'
 import { MAX_LINE_BYTES, writeJsonLine } from './jsonLines.ts'
 import type { ChildJobEnd } from './toChild.ts'
@@ -18,7 +19,8 @@ export class RemoteChildJobs implements ChildRunner {
     this.#channel = channel
   }
 
-  async run(scope: JobScope, task: string, input: Json, { timeoutMs }: { readonly timeoutMs?: number }): Promise<Json> {
+  async run(scope: JobScope, task: string, input: Json, options: RunOptions): Promise<Json> {
+    const { timeoutMs, sharesWorkspace = false } = options
     this.#lastId += 1
     const id = this.#lastId
     const { isShielded } = scope
@@ -28,6 +30,7 @@ export class RemoteChildJobs implements ChildRunner {
       task,
       input,
       isShielded,
+      sharesWorkspace,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     }
     const json = JSON.stringify(call)

@@ -2,6 +2,7 @@ import { flushCompileCache } from 'node:module'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../clock.ts'
 import { unreachable } from '../../job/unreachable.ts'
+import { ModelProviders } from '../../resources/model/ModelProviders.ts'
 import type { Containment } from '../../resources/processes/Containment.ts'
 import { Execution, type ExecutionEnd, type ExecutionReport } from '../Execution.ts'
 import { JobContext } from '../JobContext.ts'
@@ -11,6 +12,7 @@ import type { FromChild, Outcome } from './fromChild.ts'
 import { importTask } from './importTask.ts'
 import { writeLine } from './jsonLines.ts'
 import { RemoteChildJobs } from './RemoteChildJobs.ts'
+import { RemoteValues } from './RemoteValues.ts'
 import type { RunMessage, ToChild } from './toChild.ts'
 
 export interface TaskRunOptions {
@@ -28,6 +30,7 @@ export class TaskRun {
   readonly #containment: Containment
   readonly #relay: EventRelay
   readonly #children: RemoteChildJobs
+  readonly #values: RemoteValues
   readonly #execution: Execution
 
   constructor(message: RunMessage, { clock, channel, containment }: TaskRunOptions) {
@@ -37,16 +40,23 @@ export class TaskRun {
     this.#containment = containment
     this.#relay = new EventRelay(channel, clock)
     this.#children = new RemoteChildJobs(channel)
+    this.#values = new RemoteValues(channel)
     this.#execution = new Execution({ clock, containment, limits: message.limits, observer: this.#observer() })
   }
 
   /** Settles when the function has settled, or not in time after a cancel, and the server was told. Never rejects. */
   async run(): Promise<void> {
-    const { module, task: name, input, folders, ...order } = this.#message
+    const { module, task: name, input, folders, models, ...order } = this.#message
     const context = new JobContext(
-      { ...order, log: this.#relay, children: this.#children, observer: this.#observer() },
+      { ...order, log: this.#relay, children: this.#children, values: this.#values, observer: this.#observer() },
       this.#execution,
-      { ...folders, clock: this.#clock, containment: this.#containment, spawnGate: new SpawnGate() },
+      {
+        ...folders,
+        clock: this.#clock,
+        containment: this.#containment,
+        spawnGate: new SpawnGate(),
+        models: new ModelProviders(models),
+      },
     )
     const report = await this.#execution.run(async () => {
       const task = await importTask(module, name)
@@ -72,6 +82,9 @@ export class TaskRun {
         return
       case 'childJobEnded':
         this.#children.settle(message.id, message.end)
+        return
+      case 'valueAnswer':
+        this.#values.settle(message.id, message.answer)
         return
       default:
         unreachable(message)
@@ -101,7 +114,8 @@ export class TaskRun {
 function outcomeOf({ end, receipt }: ExecutionReport): Outcome {
   // Processes that are left here end with this one, and are looked for from outside.
   const isIncomplete = end.kind !== 'abandoned' && !receipt.confirmed && receipt.survivors.length === 0
-  return { type: 'outcome', end: endOf(end), released: receipt.released, isIncomplete }
+  const used = receipt.usage === undefined ? {} : { usage: receipt.usage }
+  return { type: 'outcome', end: endOf(end), released: receipt.released, isIncomplete, ...used }
 }
 
 function endOf(end: ExecutionEnd): Outcome['end'] {

@@ -38,6 +38,34 @@ const Event = Type.Union([
   ),
 ])
 
+/** Calls of models and tools, with what they used and took. */
+const Used = Type.Object(
+  {
+    inputTokens: Type.Optional(Type.Number()),
+    outputTokens: Type.Optional(Type.Number()),
+    totalTokens: Type.Optional(Type.Number()),
+  },
+  CLOSED,
+)
+const WorkEvent = Type.Union([
+  Type.Object({ type: Type.Literal('model.started'), model: Type.String() }, CLOSED),
+  Type.Object({ type: Type.Literal('model.finished'), model: Type.String(), usage: Type.Optional(Used) }, CLOSED),
+  Type.Object(
+    { type: Type.Literal('tool.started'), tool: Type.String(), callId: Type.String(), input: AnyJson },
+    CLOSED,
+  ),
+  Type.Object(
+    {
+      type: Type.Literal('tool.finished'),
+      tool: Type.String(),
+      callId: Type.String(),
+      ok: Type.Boolean(),
+      summary: Type.String(),
+    },
+    CLOSED,
+  ),
+])
+
 const FailureSchema = Type.Object(
   {
     code: Type.String(),
@@ -66,6 +94,7 @@ const Outcome = Type.Object(
     released: Type.Object({ processes: Count, requests: Count, files: Count, children: Count, other: Count }, CLOSED),
     /** Whether something besides processes, which end with the task's own, was not given back. */
     isIncomplete: Type.Boolean(),
+    usage: Type.Optional(Used),
   },
   CLOSED,
 )
@@ -77,17 +106,36 @@ const ChildJob = Type.Object(
     task: Type.String(),
     input: AnyJson,
     timeoutMs: Type.Optional(Type.Number()),
+    sharesWorkspace: Type.Boolean(),
     isShielded: Type.Boolean(),
+  },
+  CLOSED,
+)
+
+/** A call of `ctx.store`, whose key and value were checked over there; they are checked here again. */
+const ValueCall = Type.Object(
+  {
+    type: Type.Literal('value'),
+    id: Count,
+    call: Type.Union([
+      Type.Object({ do: Type.Literal('get'), key: Type.String() }, CLOSED),
+      Type.Object({ do: Type.Literal('set'), key: Type.String(), json: Type.Optional(Type.String()) }, CLOSED),
+      Type.Object({ do: Type.Literal('list'), prefix: Type.String(), after: Type.String(), limit: Count }, CLOSED),
+    ]),
   },
   CLOSED,
 )
 
 const FromChildSchema = Type.Union([
   /** Events in order. `asksRoom`: much waits, so the log is to say when it has room again. */
-  Type.Object({ type: Type.Literal('events'), asksRoom: Type.Boolean(), events: Type.Array(Event) }, CLOSED),
+  Type.Object(
+    { type: Type.Literal('events'), asksRoom: Type.Boolean(), events: Type.Array(Type.Union([Event, WorkEvent])) },
+    CLOSED,
+  ),
   /** Everything but the task's module is loaded. */
   Type.Object({ type: Type.Literal('ready') }, CLOSED),
   ChildJob,
+  ValueCall,
   Type.Object({ type: Type.Literal('notReleased'), kind: Type.String(), message: Type.String() }, CLOSED),
   Outcome,
 ])
@@ -96,6 +144,7 @@ const FromChildSchema = Type.Union([
 export type FromChild = Static<typeof FromChildSchema>
 export type Outcome = Static<typeof Outcome>
 export type ChildJob = Static<typeof ChildJob>
+export type ValueCall = Static<typeof ValueCall>
 
 const compile = () => Compile(FromChildSchema)
 let validator: ReturnType<typeof compile> | undefined

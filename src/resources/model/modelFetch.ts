@@ -1,0 +1,74 @@
+import { TaskFailure } from '../../job/failure.ts'
+
+/** So much of an answer is looked at, and so much of it told (UTF-16 units). */
+const MAX_LOOKED_AT_UNITS = 4096
+const MAX_TOLD_UNITS = 200
+
+/** Providers keep a line of a stream until it has its end. What is longer has none, and would fill the memory of the server. */
+const MAX_LINE_BYTES = 16 * 1024 * 1024
+
+const NEWLINE = 10
+
+/**
+ * `fetch` for a provider. Providers look for events in whatever comes with a 200: in the page of a proxy, or in an error as JSON,
+ * they find none, and say only that the stream has ended. Such an answer rejects with what it says. By its text, since a stream of
+ * events that goes by another name is one all the same.
+ */
+export function modelFetch(fetch: typeof globalThis.fetch): typeof globalThis.fetch {
+  return async (input, init) => {
+    const response = await fetch(input, init)
+    const type = response.headers.get('content-type') ?? ''
+    if (!response.ok || response.body === null || !isStreamAsked(init)) return response
+    if (/^text\/event-stream\b/i.test(type)) return withBody(response, response.body)
+    const [looked, body] = response.body.tee()
+    const text = await beginningOf(looked)
+    if (!/^\s*[<{[]/.test(text)) return withBody(response, body)
+    await body.cancel()
+    throw new TaskFailure(
+      'TETHER_MODEL_FAILED',
+      `the model server must answer with a stream of events, and answered ${response.status} with ${type || 'something'}: ${wordsIn(text)}`,
+    )
+  }
+}
+
+/** The same answer with this body, whose lines have an end. */
+function withBody({ status, headers }: Response, body: ReadableStream<Uint8Array>): Response {
+  let lineBytes = 0
+  const bounded = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      const last = chunk.lastIndexOf(NEWLINE)
+      lineBytes = last === -1 ? lineBytes + chunk.length : chunk.length - last - 1
+      if (lineBytes > MAX_LINE_BYTES) throw new Error(`a line of its answer has more than ${MAX_LINE_BYTES} bytes`)
+      controller.enqueue(chunk)
+    },
+  })
+  return new Response(body.pipeThrough(bounded), { status, headers })
+}
+
+/** Providers send their request as a text of JSON. */
+function isStreamAsked(init: RequestInit | undefined): boolean {
+  return typeof init?.body === 'string' && init.body.includes('"stream":true')
+}
+
+/** Of JSON and of pages the beginning; of a stream only what comes first, since the rest may take its time. */
+async function beginningOf(body: ReadableStream<Uint8Array>): Promise<string> {
+  const reader = body.getReader()
+  const decoder = new TextDecoder()
+  let text = ''
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) return text
+    text += decoder.decode(value, { stream: true })
+    if (text.length > MAX_LOOKED_AT_UNITS || /^\s*[^\s<{[]/.test(text)) break
+  }
+  // Of the two branches of a stream, that one is cancelled settles when the other is.
+  reader.cancel().catch(() => undefined)
+  return text
+}
+
+/** The message of an error as JSON, else how it begins. */
+function wordsIn(text: string): string {
+  const message = /"message"\s*:\s*("(?:[^"\\\p{Cc}]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")/iu.exec(text)?.[1]
+  const words = message === undefined ? text : String(JSON.parse(message))
+  return words.replaceAll(/\s+/g, ' ').trim().slice(0, MAX_TOLD_UNITS)
+}
