@@ -27,7 +27,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   'tether.ts': { mayImport: ['*'] },
 
   server: { mayImport: ['jobs', 'execution', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
-  jobs: { mayImport: ['execution', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
+  jobs: { mayImport: ['execution', 'resources', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
   execution: { mayImport: ['resources', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
   eventlog: { mayImport: ['store', 'job', ...LEAVES] },
   cancellation: { mayImport: ['job', ...LEAVES] },
@@ -66,7 +66,15 @@ interface Import {
 }
 
 /** What is made for one job or one reader, wherever that begins; an isolated task's process has one job, so all is made there. */
-const MADE_WHERE_NEEDED = ['JobScope', 'JobLog', 'JobReader', 'JobConnections', 'ModelProviders']
+const MADE_WHERE_NEEDED = [
+  'JobScope',
+  'JobLog',
+  'JobReader',
+  'JobConnections',
+  'ModelProviders',
+  'Confinement',
+  'WorkspaceFiles',
+]
 
 /** Every import of a module's text: static, dynamic, re-exported, of types, and of files that it starts as programs. */
 function importsOf(text: string): readonly Import[] {

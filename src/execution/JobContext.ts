@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LanguageModelV4 } from '@ai-sdk/provider'
 import { type CancelToken, runWithToken } from '../cancellation/CancelToken.ts'
@@ -121,7 +121,7 @@ export class JobContext implements TaskContext {
   }
 
   async artifact(path: string, options: { readonly name?: string; readonly mediaType?: string } = {}): Promise<void> {
-    const artifact = await describeArtifact(this.#workspacePath(), path, options)
+    const artifact = await describeArtifact(this.#workspacePath(), path, { ...options, signal: this.signal })
     await this.#emit({ type: 'artifact', ...artifact })
   }
 
@@ -309,7 +309,8 @@ export class JobContext implements TaskContext {
   async workspace(): Promise<string> {
     this.#scope.assertOpen()
     const path = this.#workspacePath()
-    await mkdir(path, { recursive: true, mode: 0o700 })
+    await mkdir(this.#resources.workspaceRoot, { recursive: true, mode: 0o700 })
+    await makeFolder(path)
     return path
   }
 
@@ -365,5 +366,22 @@ async function countIn(folder: string): Promise<number> {
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 0
     throw error
+  }
+}
+
+/**
+ * What a job put in the place of its workspace is not taken for it: a link would lead whoever works there to where it leads.
+ * @throws {TaskFailure} `TETHER_INVALID_WORKSPACE`
+ */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    if ((await lstat(path)).isDirectory()) return
+    throw new TaskFailure(
+      'TETHER_INVALID_WORKSPACE',
+      'something that is no folder was put in the place of the workspace',
+    )
   }
 }

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { realpath, stat } from 'node:fs/promises'
-import { basename, extname, join, relative, resolve, sep } from 'node:path'
-import { pipeline } from 'node:stream/promises'
+import { basename, extname } from 'node:path'
 import { TaskFailure } from '../job/failure.ts'
+import { chunksOf } from '../resources/files/chunksOf.ts'
+import { ToolError } from '../resources/files/ToolError.ts'
+import { WorkspaceFiles } from '../resources/files/WorkspaceFiles.ts'
 
 export interface Artifact {
   readonly name: string
@@ -35,32 +35,26 @@ const MEDIA_TYPES: Readonly<Record<string, string>> = {
 export async function describeArtifact(
   workspace: string,
   path: string,
-  options: { readonly name?: string; readonly mediaType?: string },
+  options: { readonly name?: string; readonly mediaType?: string; readonly signal: AbortSignal },
 ): Promise<Artifact> {
-  const file = await insideOf(workspace, path)
-  const { size } = await stat(file)
-  const hash = createHash('sha256')
-  await pipeline(createReadStream(file), hash)
-  return {
-    name: options.name ?? basename(path),
-    path: relative(await realpath(workspace), file)
-      .split(sep)
-      .join('/'),
-    mediaType: options.mediaType ?? MEDIA_TYPES[extname(path).toLowerCase()] ?? 'application/octet-stream',
-    bytes: size,
-    sha256: hash.digest('hex'),
-  }
-}
-
-async function insideOf(workspace: string, path: string): Promise<string> {
+  const { name = basename(path), mediaType, signal } = options
   try {
-    const root = await realpath(workspace)
-    const file = await realpath(resolve(root, path))
-    if (file.startsWith(join(root, sep)) && (await stat(file)).isFile()) return file
+    await using file = await new WorkspaceFiles(workspace).open(path, signal)
+    const hash = createHash('sha256')
+    let bytes = 0
+    for await (const chunk of chunksOf(file, signal)) {
+      hash.update(chunk)
+      bytes += chunk.length
+    }
+    return {
+      name,
+      path: file.path,
+      mediaType: mediaType ?? MEDIA_TYPES[extname(path).toLowerCase()] ?? 'application/octet-stream',
+      bytes,
+      sha256: hash.digest('hex'),
+    }
   } catch (error) {
-    throw new TaskFailure('TETHER_INVALID_ARTIFACT', `there is no file ${JSON.stringify(path)} in the workspace`, {
-      cause: error,
-    })
+    if (!(error instanceof ToolError)) throw error
+    throw new TaskFailure('TETHER_INVALID_ARTIFACT', error.message, { cause: error })
   }
-  throw new TaskFailure('TETHER_INVALID_ARTIFACT', `${JSON.stringify(path)} is not a file inside the workspace`)
 }

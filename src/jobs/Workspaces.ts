@@ -1,9 +1,13 @@
-import { createReadStream } from 'node:fs'
-import { readdir, realpath, rm, stat } from 'node:fs/promises'
-import { join, relative, resolve, sep } from 'node:path'
-import type { Readable } from 'node:stream'
+import { lstat, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline, type Readable, Transform } from 'node:stream'
 import { TetherError } from '../job/error.ts'
 import { type JobKey, type JobRef, parseKey } from '../job/key.ts'
+import { Confinement } from '../resources/files/Confinement.ts'
+import { unless } from '../resources/files/systemError.ts'
+import { ToolError } from '../resources/files/ToolError.ts'
+import { type OpenedFile, WorkspaceFiles } from '../resources/files/WorkspaceFiles.ts'
+import { walk } from '../resources/files/walk.ts'
 
 /** One file that a job left. `path` is below its workspace, with `/`; `modifiedAt` is ISO 8601. */
 export interface WorkspaceFile {
@@ -14,8 +18,18 @@ export interface WorkspaceFile {
 
 /** No answer lists more files than this; a job that leaves a dependency tree would otherwise answer with megabytes. */
 const MAX_LISTED = 10_000
+/** Entries looked at for it. */
+const MAX_VISITED = 50_000
 
-/** The folders in which jobs leave files, one a job, below one root. */
+/** A file that was seen and is gone now, or that the server may not look at. */
+const ABSENT = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM']
+
+const NEVER = new AbortController().signal
+
+/**
+ * The folders in which jobs leave files, one a job, below one root. What is in them is a job's, and may be anything, and change at
+ * any time, the folder itself included: nothing outside of it is ever listed or handed out.
+ */
 export class Workspaces {
   readonly #root: string
 
@@ -28,36 +42,33 @@ export class Workspaces {
     return (await readdir(this.#root)).map(parseKey).filter((ref) => ref !== undefined)
   }
 
+  /** Nearer ones first. A file that cannot be opened by a name that is UTF-8 is left out, and so is one that vanishes meanwhile. */
   async list(key: JobKey): Promise<readonly WorkspaceFile[]> {
-    const folder = join(this.#root, key)
     const files: WorkspaceFile[] = []
-    for (const entry of await entriesOf(folder)) {
-      if (files.length >= MAX_LISTED) break
-      if (!entry.isFile()) continue
-      const path = join(entry.parentPath, entry.name)
-      const { size, mtime } = await stat(path)
-      files.push({ path: relative(folder, path).split(sep).join('/'), bytes: size, modifiedAt: mtime.toISOString() })
+    const everything = { start: '', maxVisited: MAX_VISITED, asksFor: () => true, signal: NEVER }
+    for await (const visit of walk(new Confinement(join(this.#root, key)), everything)) {
+      if (visit.kind === 'unreadable') continue
+      for (const { kind, name, path } of visit.entries) {
+        if (kind !== 'file') continue
+        if (files.length >= MAX_LISTED) return files
+        const info = await unless(ABSENT, lstat(visit.folder.entry(name)))
+        if (info?.isFile() !== true) continue
+        files.push({ path, bytes: info.size, modifiedAt: info.mtime.toISOString() })
+      }
     }
     return files
   }
 
   /** @throws {TetherError} `TETHER_JOB_NOT_FOUND` where `path`, links followed, is no file inside the workspace */
   async open(key: JobKey, path: string): Promise<{ readonly stream: Readable; readonly bytes: number }> {
-    const missing = new TetherError(
-      'TETHER_JOB_NOT_FOUND',
-      `the job left no file ${JSON.stringify(path.slice(0, 200))}`,
-    )
-    if (path.includes('\0')) throw missing
     try {
-      const root = await realpath(join(this.#root, key))
-      const file = await realpath(resolve(root, path))
-      if (!file.startsWith(`${root}${sep}`)) throw missing
-      const info = await stat(file)
-      if (!info.isFile()) throw missing
-      return { stream: createReadStream(file), bytes: info.size }
+      const file = await new WorkspaceFiles(join(this.#root, key)).open(path, NEVER)
+      return { stream: contentOf(file), bytes: file.info.size }
     } catch (error) {
-      if (isAbsent(error)) throw missing
-      throw error
+      if (!(error instanceof ToolError)) throw error
+      throw new TetherError('TETHER_JOB_NOT_FOUND', `the job left no file ${JSON.stringify(path.slice(0, 200))}`, {
+        cause: error,
+      })
     }
   }
 
@@ -66,19 +77,16 @@ export class Workspaces {
   }
 }
 
-async function entriesOf(folder: string): Promise<Awaited<ReturnType<typeof readEntries>>> {
-  try {
-    return await readEntries(folder)
-  } catch (error) {
-    if (isAbsent(error)) return []
-    throw error
-  }
-}
-
-function readEntries(folder: string) {
-  return readdir(folder, { recursive: true, withFileTypes: true })
-}
-
-function isAbsent(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+/** As many bytes as the file had when it was opened; it fails where they are not there any more. Closes it at its end. */
+function contentOf({ handle, info }: OpenedFile): Readable {
+  let missing = info.size
+  const counted = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      missing -= chunk.length
+      done(null, chunk)
+    },
+    flush: (done) => done(missing === 0 ? null : new Error(`the file ended ${missing} bytes early`)),
+  })
+  const content = handle.createReadStream(info.size === 0 ? { start: 0 } : { start: 0, end: info.size - 1 })
+  return pipeline(content, counted, () => undefined)
 }

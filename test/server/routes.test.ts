@@ -1,4 +1,7 @@
-import { describe, expect, test } from 'vitest'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { eventually, Gate, openWorld, taskOf } from '../world.ts'
 import { ask, jobOf, startJob } from './requests.ts'
 
@@ -447,6 +450,54 @@ describe('what a job left', () => {
     await untilEnded(url, id)
     const answer = await ask(url, `/jobs/${id}/files/${path}`)
     expect(answer.status).toBe(404)
+  })
+
+  test('is there whatever else lies beside it: links, loops, pipes, names that are no text', async () => {
+    const leaves = taskOf('leaves', async (ctx) => {
+      const folder = await ctx.workspace()
+      const odd = Buffer.concat([Buffer.from(`${folder}/`), Buffer.from([0xff, 0x61])])
+      writeFileSync(odd, 'odd')
+      writeFileSync(`${folder}/empty`, '')
+      for (const [to, name] of [
+        ['/etc', 'etc'],
+        ['loop', 'loop'],
+        ['/etc/passwd', 'passwd'],
+      ] as const) {
+        symlinkSync(to, `${folder}/${name}`)
+      }
+      await ctx.exec(['mkfifo', `${folder}/pipe`])
+    })
+    const { url } = await openWorld({ tasks: [leaves] })
+    const { id } = await startJob(url, { task: 'leaves' })
+    await untilEnded(url, id)
+    const list = await ask(url, `/jobs/${id}/files`)
+    expect(list.json).toEqual({ files: [{ path: 'empty', bytes: 0, modifiedAt: expect.any(String) }] })
+    expect(await ask(url, `/jobs/${id}/files/empty`)).toMatchObject({ status: 200, text: '' })
+    for (const path of ['etc/passwd', 'passwd', 'loop', 'pipe', 'x'.repeat(300), '%2fetc%2fpasswd']) {
+      const answer = await ask(url, `/jobs/${id}/files/${path}`)
+      expect(answer).toMatchObject({ status: 404, json: { code: 'TETHER_JOB_NOT_FOUND' } })
+    }
+  })
+
+  test('is not what its workspace leads to, where that was replaced by a link', async () => {
+    const outside = mkdtempSync(join(tmpdir(), 'tether-outside-'))
+    onTestFinished(() => rmSync(outside, { recursive: true, force: true }))
+    writeFileSync(join(outside, 'secret'), 'not of the job')
+    const codes: string[] = []
+    const note = (error: unknown) => codes.push(Object(error).code)
+    const replaces = taskOf('replaces', async (ctx) => {
+      const folder = await ctx.workspace()
+      rmSync(folder, { recursive: true })
+      symlinkSync(outside, folder)
+      await ctx.workspace().catch(note)
+      await ctx.artifact('secret').catch(note)
+    })
+    const { url } = await openWorld({ tasks: [replaces] })
+    const { id } = await startJob(url, { task: 'replaces' })
+    await untilEnded(url, id)
+    expect(codes).toEqual(['TETHER_INVALID_WORKSPACE', 'TETHER_INVALID_ARTIFACT'])
+    expect((await ask(url, `/jobs/${id}/files`)).json).toEqual({ files: [] })
+    expect((await ask(url, `/jobs/${id}/files/secret`)).status).toBe(404)
   })
 })
 

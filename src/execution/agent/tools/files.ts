@@ -1,11 +1,10 @@
 import Type from 'typebox'
+import { WorkspaceFiles } from '../../../resources/files/WorkspaceFiles.ts'
 import { type AgentTool, defineTool, type TaskContext } from '../../task.ts'
-import { WorkspaceFiles } from '../files/WorkspaceFiles.ts'
 
 const CLOSED = { additionalProperties: false } as const
 const MAX_PATH_UNITS = 4096
 
-/** Edits of one job go one after the other. */
 const filesOf = new WeakMap<TaskContext, WorkspaceFiles>()
 
 async function workspaceOf(ctx: TaskContext): Promise<WorkspaceFiles> {
@@ -85,7 +84,7 @@ export const fileTools: readonly AgentTool[] = [
     isParallel: true,
     async run(ctx, options) {
       const { text, entries, isCut } = await (await workspaceOf(ctx)).list(options, ctx.signal)
-      return { text, summary: isCut ? `${entries} entries, not all` : `${entries} entries` }
+      return { text, summary: `${counted(entries, 'file or folder', 'files and folders')}${isCut ? ', not all' : ''}` }
     },
   }),
   defineTool({
@@ -103,12 +102,15 @@ export const fileTools: readonly AgentTool[] = [
     ),
     isParallel: true,
     async run(ctx, { pattern, ...options }) {
-      const { text, matches, files } = await (await workspaceOf(ctx)).search(pattern, options, ctx.signal)
-      return { text, summary: `${counted(matches, 'line')} in ${counted(files, 'file')} searched` }
+      const { text, matches, files, isCut } = await (await workspaceOf(ctx)).search(pattern, options, ctx.signal)
+      return {
+        text,
+        summary: `${counted(matches, 'line')} in ${counted(files, 'file')} searched${isCut ? ', not all' : ''}`,
+      }
     },
   }),
 ]
 
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`
+function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`
 }

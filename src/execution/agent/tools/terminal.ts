@@ -57,8 +57,8 @@ async function runToEnd(ctx: TaskContext, command: string, timeoutMs: number): P
   const output = new Output(ctx, () => cut(`it was ended, because it said more than ${MAX_SAID_UNITS} characters`))
   try {
     const reading = [output.read(process.stdout, 'stdout'), output.read(process.stderr, 'stderr')]
-    // A defect of reading is met below; until then nobody looks.
-    for (const one of reading) one.catch(() => undefined)
+    // A failure is met below; until then nobody reads on, and the command would wait for that.
+    for (const one of reading) one.catch(() => process.end())
     const status = await process.exited
     // What it left behind goes with it, and with that the pipes end.
     await process.end()

@@ -1,5 +1,5 @@
 import { mkdir, open, realpath } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { basename, dirname, join, sep } from 'node:path'
 
 /** A folder right below the workspace into which files are put that the browser makes. */
 export class WorkspaceFolder {
@@ -18,7 +18,9 @@ export class WorkspaceFolder {
   async create(nameOf: (number: number) => string): Promise<{ readonly path: string; readonly file: string }> {
     const folder = join(this.#workspace, this.#name)
     await mkdir(folder, { recursive: true })
-    const [root, real] = await Promise.all([realpath(this.#workspace), realpath(folder)])
+    // The workspace itself must not be a link: only what is above it is resolved.
+    const root = join(await realpath(dirname(this.#workspace)), basename(this.#workspace))
+    const real = await realpath(folder)
     if (!real.startsWith(join(root, sep))) throw new Error(`the folder ${this.#name} of the workspace leads out of it`)
     for (let number = 1; ; number += 1) {
       const name = nameOf(number)

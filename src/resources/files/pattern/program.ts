@@ -1,4 +1,4 @@
-import { unreachable } from '../../../../job/unreachable.ts'
+import { unreachable } from '../../../job/unreachable.ts'
 import { ToolError } from '../ToolError.ts'
 import type { Assertion, Node, Syntax } from './syntax.ts'
 

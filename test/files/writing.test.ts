@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { WorkspaceFiles } from '../../../src/execution/agent/files/WorkspaceFiles.ts'
+import { WorkspaceFiles } from '../../src/resources/files/WorkspaceFiles.ts'
 import {
   abortedAtCheck,
   expectUntouched,

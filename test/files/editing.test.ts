@@ -2,8 +2,9 @@ import { linkSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Edit, editedText } from '../../../src/execution/agent/files/editedText.ts'
-import { occurrencesOf } from '../../../src/execution/agent/files/occurrencesOf.ts'
+import { type Edit, editedText } from '../../src/resources/files/editedText.ts'
+import { occurrencesOf } from '../../src/resources/files/occurrencesOf.ts'
+import { WorkspaceFiles } from '../../src/resources/files/WorkspaceFiles.ts'
 import { abortedAtCheck, NEVER, namesIn, openDescriptors, openWorld, refusal } from './world.ts'
 
 const TARGET = { path: 'a.txt', maxLength: 10_000 }
@@ -217,4 +218,17 @@ test('texts on which searching is slow take no time to speak of', () => {
     'is not in',
   )
   expect(performance.now() - startedMs).toBeLessThan(3000)
+})
+
+test('edits of one file by several agents are all made', async () => {
+  const { files, root } = openWorld()
+  const others = new WorkspaceFiles(`${root}/../workspace/`)
+  for (let round = 0; round < 50; round += 1) {
+    writeFileSync(join(root, 'a.txt'), 'a1\nb1\n')
+    await Promise.all([
+      files.edit('a.txt', { oldText: 'a1', newText: 'a2' }, NEVER),
+      others.edit('a.txt', { oldText: 'b1', newText: 'b2' }, NEVER),
+    ])
+    expect(readFileSync(join(root, 'a.txt'), 'utf8')).toBe('a2\nb2\n')
+  }
 })

@@ -1,4 +1,4 @@
-import { unreachable } from '../../../../job/unreachable.ts'
+import { unreachable } from '../../../job/unreachable.ts'
 import type { Program } from './program.ts'
 import type { Assertion } from './syntax.ts'
 

@@ -2,11 +2,11 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, ut
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished } from 'vitest'
-import type { OpenFolder } from '../../../src/execution/agent/files/Folder.ts'
-import { openHeldFolder } from '../../../src/execution/agent/files/HeldFolder.ts'
-import { openNamedFolder } from '../../../src/execution/agent/files/NamedFolder.ts'
-import { ToolError } from '../../../src/execution/agent/files/ToolError.ts'
-import { WorkspaceFiles, type WorkspaceFilesOptions } from '../../../src/execution/agent/files/WorkspaceFiles.ts'
+import type { OpenFolder } from '../../src/resources/files/Folder.ts'
+import { openHeldFolder } from '../../src/resources/files/HeldFolder.ts'
+import { openNamedFolder } from '../../src/resources/files/NamedFolder.ts'
+import { ToolError } from '../../src/resources/files/ToolError.ts'
+import { WorkspaceFiles, type WorkspaceFilesOptions } from '../../src/resources/files/WorkspaceFiles.ts'
 
 /** A signal that is never aborted. */
 export const NEVER = new AbortController().signal

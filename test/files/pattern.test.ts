@@ -2,10 +2,10 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { LineMatcher } from '../../../src/execution/agent/files/pattern/LineMatcher.ts'
-import { programOf } from '../../../src/execution/agent/files/pattern/program.ts'
-import { readLiteral, readPattern } from '../../../src/execution/agent/files/pattern/syntax.ts'
-import { ToolError } from '../../../src/execution/agent/files/ToolError.ts'
+import { LineMatcher } from '../../src/resources/files/pattern/LineMatcher.ts'
+import { programOf } from '../../src/resources/files/pattern/program.ts'
+import { readLiteral, readPattern } from '../../src/resources/files/pattern/syntax.ts'
+import { ToolError } from '../../src/resources/files/ToolError.ts'
 
 function matcherOf(pattern: string, ignoreCase = false): LineMatcher {
   return new LineMatcher(programOf(readPattern(pattern), { ignoreCase }))

@@ -1,4 +1,4 @@
-import type { Folder, OpenedFile, OpenFolder } from '../../../src/execution/agent/files/Folder.ts'
+import type { Folder, OpenedFile, OpenFolder } from '../../src/resources/files/Folder.ts'
 
 /** What another process does just before an entry is asked for: `times` is how often it was asked for before. */
 export type Meddle = (what: 'entry' | 'enter', name: string, times: number) => void

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { lstat } from 'node:fs/promises'
-import { type Clock, systemClock } from '../../../clock.ts'
+import { resolve } from 'node:path'
+import { type Clock, systemClock } from '../../clock.ts'
 import { Confinement } from './Confinement.ts'
 import { chunksOf } from './chunksOf.ts'
 import { type Edit, editedText } from './editedText.ts'
@@ -29,6 +30,11 @@ export interface EditResult {
   readonly bytes: number
 }
 
+export interface OpenedFile extends ReadableFile {
+  /** Below the workspace, with `/`, links resolved. */
+  readonly path: string
+}
+
 export interface WorkspaceFilesOptions {
   /** Default: `DEFAULT_LIMITS`. */
   readonly limits?: Partial<FileLimits>
@@ -36,6 +42,12 @@ export interface WorkspaceFilesOptions {
   /** How the workspace is opened. Default: whichever way is safest on this system; see `HeldFolder` and `NamedFolder`. */
   readonly openFolder?: OpenFolder
 }
+
+/**
+ * The last write to each workspace that is being written to. By its path: agents of one job, each with an object of its own, may
+ * work in the same one. None of them rejects.
+ */
+const lastWrites = new Map<string, Promise<unknown>>()
 
 /**
  * What a model does with the files of one folder, the workspace. Paths are below it, or absolute and inside it; whatever is in a
@@ -49,14 +61,14 @@ export interface WorkspaceFilesOptions {
  * aborted (after at most one call to the system, with all that it had opened closed), and with any other error for a defect.
  */
 export class WorkspaceFiles {
+  readonly #root: string
   readonly #confinement: Confinement
   readonly #limits: FileLimits
   readonly #clock: Clock
-  /** Never rejects. */
-  #lastWrite: Promise<unknown> = Promise.resolve()
 
   constructor(root: string, { limits, clock = systemClock, openFolder }: WorkspaceFilesOptions = {}) {
-    this.#confinement = new Confinement(root, openFolder)
+    this.#root = resolve(root)
+    this.#confinement = new Confinement(this.#root, openFolder)
     this.#limits = { ...DEFAULT_LIMITS, ...limits }
     this.#clock = clock
   }
@@ -68,11 +80,20 @@ export class WorkspaceFiles {
    */
   read(path: string, options: ReadOptions, signal: AbortSignal): Promise<ReadResult> {
     return told(path, signal, async () => {
-      await using place = await this.#confinement.find(path, signal)
-      assertFile(place, path)
-      await using file = await openFile(place.folder, place.name, path)
+      await using file = await this.#open(path, signal)
       return await readNumbered(file, { ...options, path, limits: this.#limits, signal })
     })
+  }
+
+  /** A file, for reading by whoever asks; to be disposed of. What it is called outside may change, the file does not. */
+  open(path: string, signal: AbortSignal): Promise<OpenedFile> {
+    return told(path, signal, () => this.#open(path, signal))
+  }
+
+  async #open(path: string, signal: AbortSignal): Promise<OpenedFile> {
+    await using place = await this.#confinement.find(path, signal)
+    assertFile(place, path)
+    return { ...(await openFile(place.folder, place.name, path)), path: place.path }
   }
 
   /**
@@ -95,7 +116,7 @@ export class WorkspaceFiles {
    * Replaces `oldText`, which must be in the file exactly once, or any number of times with `all`. Where the file's first line
    * ends with CR LF and neither text has a CR in it, their line ends are taken for CR LF. The file must be UTF-8 of at most 4 MiB,
    * before and after, and is replaced as by `write`. An edit of a file that others change at the same time is refused, as far as
-   * that can be seen; edits through this object go one after the other.
+   * that can be seen; writes and edits of one workspace go one after the other in this process.
    */
   edit(path: string, edit: Edit, signal: AbortSignal): Promise<EditResult> {
     return this.#inTurn(path, signal, async () => {
@@ -152,8 +173,13 @@ export class WorkspaceFiles {
 
   /** One after the other: of two edits of a file at the same time, the later would undo the earlier. */
   #inTurn<T>(path: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    const turn = this.#lastWrite.then(() => told(path, signal, work))
-    this.#lastWrite = turn.catch(() => undefined)
+    const turn = (lastWrites.get(this.#root) ?? Promise.resolve()).then(() => told(path, signal, work))
+    const settled = turn
+      .catch(() => undefined)
+      .finally(() => {
+        if (lastWrites.get(this.#root) === settled) lastWrites.delete(this.#root)
+      })
+    lastWrites.set(this.#root, settled)
     return turn
   }
 
@@ -198,7 +224,7 @@ async function told<T>(path: string, signal: AbortSignal, work: () => Promise<T>
 async function assertUnchanged({ folder, name }: EntryPlace, file: ReadableFile, path: string): Promise<void> {
   const now = await lstat(folder.entry(name))
   const { info } = file
-  if (now.mtimeMs === info.mtimeMs && now.size === info.size) return
+  if (now.ino === info.ino && now.mtimeMs === info.mtimeMs && now.size === info.size) return
   throw new ToolError(`${quotedPath(path)} was changed by somebody else meanwhile: read it again`)
 }
 

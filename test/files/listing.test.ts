@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, matchesGlob } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { globFilter } from '../../../src/execution/agent/files/pattern/globFilter.ts'
+import { globFilter } from '../../src/resources/files/pattern/globFilter.ts'
 import { abortedAtCheck, expectUntouched, NEVER, openDescriptors, openWorld, refusal, type World } from './world.ts'
 
 /** Makes files of these paths, with their folders; each has as many bytes as its path. */

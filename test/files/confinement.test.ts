@@ -13,9 +13,9 @@ import {
 import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { toolErrorFor } from '../../../src/execution/agent/files/systemError.ts'
-import { ToolError } from '../../../src/execution/agent/files/ToolError.ts'
-import { WorkspaceFiles } from '../../../src/execution/agent/files/WorkspaceFiles.ts'
+import { toolErrorFor } from '../../src/resources/files/systemError.ts'
+import { ToolError } from '../../src/resources/files/ToolError.ts'
+import { WorkspaceFiles } from '../../src/resources/files/WorkspaceFiles.ts'
 import {
   abortedAtCheck,
   expectUntouched,

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../clock.ts'
+import type { Clock } from '../../clock.ts'
 import type { Confinement } from './Confinement.ts'
 import type { Folder } from './Folder.ts'
 import { LoopTurns } from './LoopTurns.ts'
