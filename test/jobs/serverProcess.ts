@@ -29,10 +29,15 @@ export function spawnServer(settings: Readonly<Record<string, string>>): ServerP
   child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text))
   const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }))
   const url = (): Promise<string> =>
-    eventually('the server says where it listens', () => {
-      if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${err}`)
-      return /listens on (http:\S+)/.exec(out)?.[1]
-    })
+    eventually(
+      'the server says where it listens',
+      () => {
+        if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${err}`)
+        return /listens on (http:\S+)/.exec(out)?.[1]
+        // A busy machine needs seconds for the start of a program.
+      },
+      30_000,
+    )
   return { child, out: () => out, err: () => err, exited, url }
 }
 
