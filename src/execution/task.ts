@@ -79,7 +79,7 @@ export interface AgentTool<S extends TSchema = TSchema> {
   readonly description: string
   /** What `input` must be: an object's schema. What does not fit is told to the model, and the tool is not called. */
   readonly input: S
-  /** Whether several calls of one answer that follow each other may run at the same time. Default: one after the other. */
+  /** Whether calls of this tool that follow each other in one answer may run at the same time. Default: one after the other. */
   readonly isParallel?: boolean
   /** Pass `ctx.signal` to what waits; a tool that does not settle is not waited for after a cancel, and the receipt says so. */
   run(ctx: TaskContext, input: Static<S>): Promise<string | ToolAnswer>

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs'
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline, type Readable, Transform } from 'node:stream'
@@ -23,6 +24,9 @@ const MAX_VISITED = 50_000
 
 /** A file that was seen and is gone now, or that the server may not look at. */
 const ABSENT = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM']
+
+/** ECMA-262, 21.4.1.1. */
+const MAX_DATE_MS = 8.64e15
 
 const NEVER = new AbortController().signal
 
@@ -53,7 +57,7 @@ export class Workspaces {
         if (files.length >= MAX_LISTED) return files
         const info = await unless(ABSENT, lstat(visit.folder.entry(name)))
         if (info?.isFile() !== true) continue
-        files.push({ path, bytes: info.size, modifiedAt: info.mtime.toISOString() })
+        files.push({ path, bytes: info.size, modifiedAt: timeOf(info) })
       }
     }
     return files
@@ -62,8 +66,9 @@ export class Workspaces {
   /** @throws {TetherError} `TETHER_JOB_NOT_FOUND` where `path`, links followed, is no file inside the workspace */
   async open(key: JobKey, path: string): Promise<{ readonly stream: Readable; readonly bytes: number }> {
     try {
-      const file = await new WorkspaceFiles(join(this.#root, key)).open(path, NEVER)
-      return { stream: contentOf(file), bytes: file.info.size }
+      // A name that begins with ~ is one like others here.
+      const file = await new WorkspaceFiles(join(this.#root, key)).open(`./${path}`, NEVER)
+      return { stream: await contentOf(file), bytes: file.info.size }
     } catch (error) {
       if (!(error instanceof ToolError)) throw error
       throw new TetherError('TETHER_JOB_NOT_FOUND', `the job left no file ${JSON.stringify(path.slice(0, 200))}`, {
@@ -77,8 +82,17 @@ export class Workspaces {
   }
 }
 
+/** A file system may keep times that a Date cannot have. */
+function timeOf({ mtimeMs }: Stats): string {
+  return new Date(Math.min(Math.max(mtimeMs, -MAX_DATE_MS), MAX_DATE_MS)).toISOString()
+}
+
 /** As many bytes as the file had when it was opened; it fails where they are not there any more. Closes it at its end. */
-function contentOf({ handle, info }: OpenedFile): Readable {
+async function contentOf({ handle, info }: OpenedFile): Promise<Readable> {
+  if (!Number.isSafeInteger(info.size)) {
+    await handle.close()
+    throw new ToolError(`a file of ${info.size} bytes cannot be handed out`)
+  }
   let missing = info.size
   const counted = new Transform({
     transform(chunk: Buffer, _encoding, done) {

@@ -188,11 +188,37 @@ describe('a command in the background', () => {
 
   test('that ends at once with a mountain of output is told of with its beginning', async () => {
     const { told } = await runCommand({
-      command: 'head -c 20000000 /dev/zero | tr "\\0" x; echo end',
+      command: 'head -c 2000000 /dev/zero | tr "\\0" x; echo end',
       background: true,
     })
     expect(told.length).toBeLessThan(20_000)
     expect(told).toMatch(/^it ended at once: exit code 0\n--- output ---\nx{1000}/)
+  })
+
+  test('that has no end of output is ended, and its file says so', async () => {
+    const { world, id, told } = await inBackground(calls(['terminal', { command: 'sleep 1; yes', background: true }]))
+    const file = told[0]?.split(' ').at(-1) ?? ''
+    const bytes = async (): Promise<number> => {
+      const { files } = (await ask(world.url, `/jobs/${id}/files`)).json as { files: { bytes: number }[] }
+      return files[0]?.bytes ?? 0
+    }
+    await eventually('it has said too much', async () => (await bytes()) > 64 * 1024 * 1024, 30_000)
+    const lastWords = async (): Promise<string> =>
+      (await (await fetch(`${world.url}/jobs/${id}/files/${file}`)).text()).slice(-100)
+    await eventually('it was ended', async () => /it was ended, because it said more than/.test(await lastWords()))
+    expect(await bytes()).toBeLessThan(65 * 1024 * 1024)
+  })
+
+  test('that says too much at once is told so', async () => {
+    const { told } = await runCommand({ command: 'yes', background: true })
+    expect(told).toMatch(
+      /^it (ended at once: it was ended, because it said more than \d+ bytes|runs in the background)/,
+    )
+  })
+
+  test('that takes away the folder it works in is told of all the same', async () => {
+    const { told } = await runCommand({ command: 'rm -rf "$PWD"; echo said; exit 7', background: true })
+    expect(told).toBe('it ended at once: exit code 7\n--- output ---\nsaid\n')
   })
 
   test('has a file of its own, whoever else starts one in the same moment', async () => {

@@ -152,11 +152,18 @@ describe('calls of tools', () => {
       })
     const { told: all } = await told(
       'openai',
-      calls(['slow', { n: 1 }], ['both', { n: 2 }], ['both', { n: 3 }], ['both', { n: 4 }], ['slow', { n: 5 }]),
-      [tool('slow', false, 10), tool('both', true, 20)],
+      calls(
+        ['slow', { n: 1 }],
+        ['both', { n: 2 }],
+        ['both', { n: 3 }],
+        ['both', { n: 4 }],
+        ['other', { n: 5 }],
+        ['slow', { n: 6 }],
+      ),
+      [tool('slow', false, 10), tool('both', true, 20), tool('other', true, 20)],
     )
-    expect(seen).toEqual(['slow1', 'both2', 'both2+both3', 'both2+both3+both4', 'slow5'])
-    expect(all.map(({ text }) => text)).toEqual(['slow1', 'both2', 'both3', 'both4', 'slow5'])
+    expect(seen).toEqual(['slow1', 'both2', 'both2+both3', 'both2+both3+both4', 'other5', 'slow6'])
+    expect(all.map(({ text }) => text)).toEqual(['slow1', 'both2', 'both3', 'both4', 'other5', 'slow6'])
   })
 
   test('that throw are told, whatever it is that they throw', async () => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -465,18 +465,44 @@ describe('what a job left', () => {
       ] as const) {
         symlinkSync(to, `${folder}/${name}`)
       }
+      mkdirSync(`${folder}/~`)
+      writeFileSync(`${folder}/~/t`, 'tilde')
       await ctx.exec(['mkfifo', `${folder}/pipe`])
     })
     const { url } = await openWorld({ tasks: [leaves] })
     const { id } = await startJob(url, { task: 'leaves' })
     await untilEnded(url, id)
     const list = await ask(url, `/jobs/${id}/files`)
-    expect(list.json).toEqual({ files: [{ path: 'empty', bytes: 0, modifiedAt: expect.any(String) }] })
+    expect(list.json).toEqual({
+      files: [
+        { path: 'empty', bytes: 0, modifiedAt: expect.any(String) },
+        { path: '~/t', bytes: 5, modifiedAt: expect.any(String) },
+      ],
+    })
+    expect(await ask(url, `/jobs/${id}/files/~/t`)).toMatchObject({ status: 200, text: 'tilde' })
     expect(await ask(url, `/jobs/${id}/files/empty`)).toMatchObject({ status: 200, text: '' })
     for (const path of ['etc/passwd', 'passwd', 'loop', 'pipe', 'x'.repeat(300), '%2fetc%2fpasswd']) {
       const answer = await ask(url, `/jobs/${id}/files/${path}`)
       expect(answer).toMatchObject({ status: 404, json: { code: 'TETHER_JOB_NOT_FOUND' } })
     }
+  })
+
+  test('is listed and refused by itself, where its size or its time is one that no number or date holds', async () => {
+    const huge = taskOf('huge', async (ctx) => {
+      const folder = await ctx.workspace()
+      await ctx.exec(['truncate', '-s', '9223372036854775807', `${folder}/big`])
+      await ctx.exec(['touch', '-d', '@99999999999999', `${folder}/late`])
+    })
+    // A file system that takes both.
+    const dataDir = mkdtempSync('/dev/shm/tether-')
+    onTestFinished(() => rmSync(dataDir, { recursive: true, force: true }))
+    const { url } = await openWorld({ tasks: [huge], dataDir })
+    const { id } = await startJob(url, { task: 'huge' })
+    await untilEnded(url, id)
+    const { json } = await ask(url, `/jobs/${id}/files`)
+    expect(Object(json).files).toHaveLength(2)
+    expect((await ask(url, `/jobs/${id}/files/big`)).status).toBe(404)
+    expect((await ask(url, `/jobs/${id}/files/late`)).status).toBe(200)
   })
 
   test('is not what its workspace leads to, where that was replaced by a link', async () => {

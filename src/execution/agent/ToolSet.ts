@@ -49,13 +49,13 @@ export class ToolSet {
     return results
   }
 
-  /** Calls that follow each other and may run at the same time; else the one call. */
+  /** Calls of one tool that follow each other and may run at the same time; else the one call. */
   #togetherFrom(calls: readonly LanguageModelV4ToolCall[], start: number): readonly LanguageModelV4ToolCall[] {
-    const isParallel = (call: LanguageModelV4ToolCall): boolean =>
-      this.#tools.get(call.toolName)?.tool.isParallel === true
     const rest = calls.slice(start)
-    const end = rest.findIndex((call) => !isParallel(call))
-    return end === 0 ? rest.slice(0, 1) : rest.slice(0, end === -1 ? rest.length : end)
+    const name = rest[0]?.toolName ?? ''
+    if (this.#tools.get(name)?.tool.isParallel !== true) return rest.slice(0, 1)
+    const end = rest.findIndex(({ toolName }) => toolName !== name)
+    return end === -1 ? rest : rest.slice(0, end)
   }
 
   async #run(ctx: TaskContext, { toolCallId, toolName, input }: LanguageModelV4ToolCall): Promise<ToolResult> {

@@ -1,6 +1,8 @@
 import { isUtf8 } from 'node:buffer'
-import { lstat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { randomUUID } from 'node:crypto'
+import { constants } from 'node:fs'
+import { type FileHandle, lstat, open } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { type Clock, systemClock } from '../../clock.ts'
 import { Confinement } from './Confinement.ts'
 import { chunksOf } from './chunksOf.ts'
@@ -14,7 +16,7 @@ import { type ReadOptions, type ReadResult, readNumbered } from './readNumbered.
 import { replaceFile } from './replaceFile.ts'
 import { Search, type SearchOptions, type SearchResult } from './Search.ts'
 import { quotedPath } from './shownPath.ts'
-import { toolErrorFor } from './systemError.ts'
+import { toolErrorFor, unless } from './systemError.ts'
 import { ToolError } from './ToolError.ts'
 
 export interface WriteResult {
@@ -42,6 +44,9 @@ export interface WorkspaceFilesOptions {
   /** How the workspace is opened. Default: whichever way is safest on this system; see `HeldFolder` and `NamedFolder`. */
   readonly openFolder?: OpenFolder
 }
+
+const CREATE_FLAGS =
+  constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | (constants.O_NOFOLLOW ?? 0)
 
 /**
  * The last write to each workspace that is being written to. By its path: agents of one job, each with an object of its own, may
@@ -88,6 +93,18 @@ export class WorkspaceFiles {
   /** A file, for reading by whoever asks; to be disposed of. What it is called outside may change, the file does not. */
   open(path: string, signal: AbortSignal): Promise<OpenedFile> {
     return told(path, signal, () => this.#open(path, signal))
+  }
+
+  /**
+   * Makes an empty file, and the folders on the way, for appending by whoever asks, who closes it. Undefined where something is
+   * there already, a link too, wherever it leads.
+   */
+  create(path: string, signal: AbortSignal): Promise<FileHandle | undefined> {
+    return told(path, signal, async () => {
+      // Looked up is the folder alone, by a name that nobody has: a link of the name itself would be followed.
+      await using place = await this.#confinement.prepare(join(dirname(path), `.tether-${randomUUID()}`), signal)
+      return await unless(['EEXIST'], open(place.folder.entry(basename(path)), CREATE_FLAGS))
+    })
   }
 
   async #open(path: string, signal: AbortSignal): Promise<OpenedFile> {

@@ -33,6 +33,6 @@ function assertIsPath(path: string): void {
   if (path.includes('\0')) refuse('has a NUL character in it')
   if (path.length > MAX_PATH_LENGTH) refuse(`is longer than ${MAX_PATH_LENGTH} characters`)
   // Taken literally, these would make folders with such names, and a later `rm -r ~` in a shell would mean another folder.
-  if (/^~(?:\/|$)/.test(path)) refuse('begins with ~, which is not expanded')
+  if (/^~(?:\/|$)/.test(path)) refuse('begins with ~, which is not expanded (./~ is a file or folder of that name)')
   if (/^[a-z][a-z\d+.-]*:\/\//i.test(path)) refuse('is a URL')
 }

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { mkdir, open } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 import Type from 'typebox'
+import { ToolError } from '../../../resources/files/ToolError.ts'
+import { WorkspaceFiles } from '../../../resources/files/WorkspaceFiles.ts'
 import { defineTool, type JobProcess, type TaskContext, type ToolAnswer } from '../../task.ts'
 import { Capture } from './Capture.ts'
+import { recordOutput } from './recordOutput.ts'
 
 const DEFAULT_TIMEOUT_MS = 120_000
 const MAX_TIMEOUT_MS = 3_600_000
@@ -23,9 +23,6 @@ const BACKGROUND_LOOK_MS = 400
 
 /** Where the output of commands in the background goes, below the workspace. */
 const BACKGROUND_FOLDER = '.tether'
-
-/** Of one that ended at once, so much is read. */
-const MAX_BACKGROUND_READ_BYTES = 64 * 1024
 
 /** Nobody pages, answers or sees colours. */
 const ENVIRONMENT = { PAGER: 'cat', GIT_PAGER: 'cat', TERM: 'dumb', CI: 'true' }
@@ -125,36 +122,25 @@ function section(name: string, capture: Capture): string {
 }
 
 async function runInBackground(ctx: TaskContext, command: string): Promise<ToolAnswer> {
-  const workspace = await ctx.workspace()
-  await mkdir(join(workspace, BACKGROUND_FOLDER), { recursive: true })
+  const cwd = await ctx.workspace()
   // Sub-agents have the same workspace, and may start one in the same moment.
-  const file = join(BACKGROUND_FOLDER, `background-${randomBytes(4).toString('hex')}.log`)
-  const line = 'exec >"$1" 2>&1; exec /bin/sh -c "$2"'
-  const argv = ['/bin/sh', '-c', line, 'sh', file, command] as const
-  const process = await ctx.spawn(argv, { cwd: workspace, env: ENVIRONMENT })
-  for (const pipe of [process.stdout, process.stderr]) pipe.resume()
+  const path = `${BACKGROUND_FOLDER}/background-${randomBytes(4).toString('hex')}.log`
+  const file = await new WorkspaceFiles(cwd).create(path, ctx.signal)
+  if (file === undefined) throw new ToolError(`there is a file ${path} already`)
+  const process = await ctx.spawn(command, { cwd, env: ENVIRONMENT }).catch(async (error: unknown) => {
+    await file.close()
+    throw error
+  })
+  const output = new Capture(MAX_TOLD_UNITS)
+  const recorded = recordOutput(process, file, output)
   const status = await Promise.race([process.exited, ctx.sleep(BACKGROUND_LOOK_MS)])
   if (status === undefined) {
-    const text = `it runs in the background (pid ${process.pid}); its output goes to ${file}`
+    const text = `it runs in the background (pid ${process.pid}); its output goes to ${path}`
     return { text, summary: text }
   }
   await process.end()
-  const output = new Capture(MAX_TOLD_UNITS)
-  output.push(await beginningOf(join(workspace, file)))
-  const end = status.signal === null ? `exit code ${status.exitCode}` : `ended by ${status.signal}`
+  const end =
+    (await recorded) ?? (status.signal === null ? `exit code ${status.exitCode}` : `ended by ${status.signal}`)
   const text = `it ended at once: ${end}\n${section('output', output)}`
   return { text, summary: `ended at once: ${end}`, ok: status.exitCode === 0 }
-}
-
-/** Not more than can be told, and without waiting for a writer where the command has put a pipe in its file's place. */
-async function beginningOf(path: string): Promise<string> {
-  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
-  const { buffer, bytesRead } = await file.read(
-    Buffer.alloc(MAX_BACKGROUND_READ_BYTES),
-    0,
-    MAX_BACKGROUND_READ_BYTES,
-    0,
-  )
-  // A character of which the cut took the rest is left out.
-  return new StringDecoder('utf8').write(buffer.subarray(0, bytesRead))
 }

@@ -1,5 +1,7 @@
+import { createReadStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import type { Download } from 'playwright-core'
 import { explain } from './explain.ts'
 import type { Notes } from './Notes.ts'
@@ -73,9 +75,10 @@ export class Downloads {
       }
       const wanted = download.suggestedFilename()
       const { path, file } = await this.#folder.create((number) => safeName(wanted, number))
-      await download.saveAs(file)
+      // By the handle, and not by its name, in whose place there may be something else by now. It closes the file.
+      await pipeline(createReadStream(await download.path()), file.createWriteStream())
+      const { size } = await stat(await download.path())
       await download.delete()
-      const { size } = await stat(file)
       this.#savedBytes += size
       this.#files.push(path)
       this.#notes.add(`A file was downloaded: ${path} (${size} bytes).`)

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises'
 import type { Locator, Page } from 'playwright-core'
 import { WorkspaceFolder } from './WorkspaceFolder.ts'
 
@@ -43,7 +42,11 @@ export async function takeScreenshot(
     )
   }
   const { path, file } = await new WorkspaceFolder(workspace, 'screenshots').create((number) => `${number}.png`)
-  await writeFile(file, png)
+  try {
+    await file.writeFile(png)
+  } finally {
+    await file.close()
+  }
   // Where every PNG has them (PNG specification, 11.2.1).
   const [width, height] = [png.readUInt32BE(16), png.readUInt32BE(20)]
   return { path, bytes: png.length, width, height, isCut: isFullPage && height === MAX_HEIGHT }
