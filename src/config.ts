@@ -201,8 +201,8 @@ const BASE_URL: Form<string | undefined> = {
   allowed: 'an http or https URL such as http://127.0.0.1:11434/v1, without user, query or fragment',
   parse: (text) => {
     const url = URL.parse(text)
-    if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '' || url.hash !== '')
-      return undefined
+    if (url === null || !/^https?:$/.test(url.protocol)) return undefined
+    if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return undefined
     return text.replace(/\/+$/, '')
   },
 }

@@ -190,7 +190,7 @@ export class JobContext implements TaskContext {
     } catch (error) {
       // Its connection was closed by the cancel: the error says nothing of the other side.
       if (this.#scope.isCancelled) this.#scope.checkpoint()
-      throw error
+      throw this.#resources.models.conceal(error)
     }
   }
 

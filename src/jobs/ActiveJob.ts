@@ -46,9 +46,10 @@ export class ActiveJob {
   readonly isRecorded: Promise<boolean>
   readonly holders: JobHolders
   readonly timers: JobTimers
-  /** Children that are alive, and how far from the top this job is. Written by `JobManager` alone. */
+  /** Children that are alive, how far from the top this job is, and what the whole tree has. Written by `ChildJobs` alone. */
   aliveChildren = 0
   depth = 0
+  tree = { alive: 1 }
   /** Whose workspace it works in: its own, or that of a parent that shares it. Written by `ChildJobs` alone. */
   workspaceKey: JobKey
   #decided: JobState

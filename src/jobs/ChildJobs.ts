@@ -13,6 +13,8 @@ import type { ActiveJob } from './ActiveJob.ts'
 /** Protocol, section 2: a tree of jobs is at most this deep, and one job has at most so many children alive. */
 const MAX_DEPTH = 8
 const MAX_ALIVE = 64
+/** Agents of agents of agents would be more than the memory holds. */
+const MAX_ALIVE_IN_TREE = 256
 
 export interface ChildJobsOptions {
   readonly clock: Clock
@@ -46,14 +48,19 @@ export class ChildJobs {
     const task = this.#taskFor(name, input)
     if (parent.depth >= MAX_DEPTH) throw tooMany(`a job may be ${MAX_DEPTH} deep`)
     if (parent.aliveChildren >= MAX_ALIVE) throw tooMany(`a job may have ${MAX_ALIVE} children alive`)
+    const { tree } = parent
+    if (tree.alive >= MAX_ALIVE_IN_TREE) throw tooMany(`a tree of jobs may have ${MAX_ALIVE_IN_TREE} jobs alive`)
     parent.aliveChildren += 1
+    tree.alive += 1
     try {
       const child = this.#options.create(parent, { task, input, timeoutMs })
       child.depth = parent.depth + 1
+      child.tree = tree
       if (sharesWorkspace) child.workspaceKey = parent.workspaceKey
       return resultOf(child, await this.#follow(parent, scope, child), scope)
     } finally {
       parent.aliveChildren -= 1
+      tree.alive -= 1
     }
   }
 

@@ -112,6 +112,16 @@ describe('sub-agents', () => {
     expect(told[64]).toBe('a job may have 64 children alive')
   })
 
+  test('that fail count with all the tokens that they were given', async () => {
+    const { model, url } = await openAgents()
+    model.answers(({ prompt, answers }) =>
+      prompt === 'top' ? calls(['sub_agent', { prompt: `part ${answers}` }]) : calls(['no_such_tool', {}]),
+    )
+    const { view } = await runAgent(url, { input: { prompt: 'top', maxTokens: 1000 } })
+    expect(view.failure?.code).toBe('TETHER_MAX_TOKENS')
+    expect(await childrenOf(url, view.id)).toHaveLength(1)
+  })
+
   test('have no more tokens than are left, and what they use counts', async () => {
     const { model, url } = await openAgents()
     model.answers(({ prompt, answers }) => ({

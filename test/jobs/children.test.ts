@@ -238,6 +238,28 @@ describe('the limits of a family', () => {
     })
   })
 
+  test('is one of 256 jobs at the most', async () => {
+    const go = new Gate()
+    const refused: string[] = []
+    const leaf = taskOf('leaf', () => go.opened)
+    const branch = taskOf('branch', async (ctx) => {
+      const runs = Array.from({ length: 8 }, () => ctx.run('leaf', null))
+      await Promise.all(runs.map((run) => run.catch((error: unknown) => refused.push(String(error)))))
+    })
+    const root = taskOf('root', async (ctx) => {
+      await Promise.all(Array.from({ length: 40 }, () => ctx.run('branch', null)))
+      // Those that have ended make room.
+      await ctx.run('branch', null)
+    })
+    const tether = await openWorld({ tasks: [leaf, branch, root] })
+    const { ref } = await tether.jobs.start(startOf('root', null))
+    // There is room for the root, its 40 branches and 215 of their 320 leaves.
+    await eventually('many are refused', () => refused.length > 50)
+    go.open()
+    expect(await tether.jobs.outcome(ref)).toMatchObject({ status: 'succeeded' })
+    expect(new Set(refused)).toEqual(new Set(['TaskFailure: a tree of jobs may have 256 jobs alive']))
+  })
+
   test('a 65th child alive is refused, and there is room again when one has ended', async () => {
     const go = new Gate()
     const gated = taskOf('gated', async () => go.opened)

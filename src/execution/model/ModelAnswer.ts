@@ -63,6 +63,7 @@ export class AnswerBuilder {
   /** @throws {TaskFailure} `TETHER_MODEL_FAILED` where the answer has no end */
   take(part: LanguageModelV4StreamPart): void {
     if ('delta' in part) this.#count(part.delta)
+    if ('toolName' in part) this.#count(part.toolName)
     switch (part.type) {
       case 'text-start':
         this.#begin('text', part.id, part)

@@ -56,7 +56,10 @@ export class ModelProviders {
     const key = `${named.provider}:${named.name}`
     const known = this.#models.get(key)
     if (known !== undefined) return known
-    const model = await this.#newModel(named, modelFetch(fetchOfCaller))
+    const model = await this.#newModel(
+      named,
+      modelFetch(fetchOfCaller, (text) => String(this.conceal(text))),
+    )
     // Clients may ask for any name.
     if (this.#models.size >= MAX_KEPT_MODELS) this.#models.clear()
     this.#models.set(key, model)

@@ -7,18 +7,27 @@ const MAX_TOLD_UNITS = 200
 /** Providers keep a line of a stream until it has its end. What is longer has none, and would fill the memory of the server. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024
 
+/** Of one answer as it comes over the wire. Nobody reads that much; the limit on what is in it is met long before. */
+const MAX_ANSWER_BYTES = 128 * 1024 * 1024
+
+/** An answer that is an error is read as a whole before it is understood. */
+const MAX_ERROR_BYTES = 64 * 1024
+
 const NEWLINE = 10
 
 /**
  * `fetch` for a provider. Providers look for events in whatever comes with a 200: in the page of a proxy, or in an error as JSON,
  * they find none, and say only that the stream has ended. Such an answer rejects with what it says. By its text, since a stream of
- * events that goes by another name is one all the same.
+ * events that goes by another name is one all the same. What a server says is bounded, whatever it is, and `conceal` takes the keys
+ * out of what is told of it, before it is cut.
  */
-export function modelFetch(fetch: typeof globalThis.fetch): typeof globalThis.fetch {
+export function modelFetch(fetch: typeof globalThis.fetch, conceal: (text: string) => string): typeof globalThis.fetch {
   return async (input, init) => {
     const response = await fetch(input, init)
     const type = response.headers.get('content-type') ?? ''
-    if (!response.ok || response.body === null || !isStreamAsked(init)) return response
+    if (response.body === null) return response
+    if (!response.ok) return shortened(response, response.body)
+    if (!isStreamAsked(init)) return withBody(response, response.body)
     if (/^text\/event-stream\b/i.test(type)) return withBody(response, response.body)
     const [looked, body] = response.body.tee()
     const text = await beginningOf(looked)
@@ -26,16 +35,36 @@ export function modelFetch(fetch: typeof globalThis.fetch): typeof globalThis.fe
     await body.cancel()
     throw new TaskFailure(
       'TETHER_MODEL_FAILED',
-      `the model server must answer with a stream of events, and answered ${response.status} with ${type || 'something'}: ${wordsIn(text)}`,
+      `the model server must answer with a stream of events, and answered ${response.status} with ${type || 'something'}: ${wordsIn(text, conceal)}`,
     )
   }
 }
 
-/** The same answer with this body, whose lines have an end. */
+/** The same answer with the beginning of its body. */
+async function shortened(
+  { status, statusText, headers }: Response,
+  body: ReadableStream<Uint8Array>,
+): Promise<Response> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  // Leaving the loop cancels the rest.
+  for await (const chunk of body) {
+    chunks.push(chunk.subarray(0, MAX_ERROR_BYTES - bytes))
+    bytes += chunk.length
+    if (bytes >= MAX_ERROR_BYTES) break
+  }
+  // A server may answer with a number that is none (Fetch Standard: 200 to 599).
+  return new Response(Buffer.concat(chunks), { status: Math.min(status, 599), statusText, headers })
+}
+
+/** The same answer with this body, which has an end, as its lines have. */
 function withBody({ status, headers }: Response, body: ReadableStream<Uint8Array>): Response {
+  let bytes = 0
   let lineBytes = 0
   const bounded = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
+      bytes += chunk.length
+      if (bytes > MAX_ANSWER_BYTES) throw new Error(`its answer has more than ${MAX_ANSWER_BYTES} bytes`)
       const last = chunk.lastIndexOf(NEWLINE)
       lineBytes = last === -1 ? lineBytes + chunk.length : chunk.length - last - 1
       if (lineBytes > MAX_LINE_BYTES) throw new Error(`a line of its answer has more than ${MAX_LINE_BYTES} bytes`)
@@ -67,8 +96,8 @@ async function beginningOf(body: ReadableStream<Uint8Array>): Promise<string> {
 }
 
 /** The message of an error as JSON, else how it begins. */
-function wordsIn(text: string): string {
+function wordsIn(text: string, conceal: (text: string) => string): string {
   const message = /"message"\s*:\s*("(?:[^"\\\p{Cc}]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")/iu.exec(text)?.[1]
   const words = message === undefined ? text : String(JSON.parse(message))
-  return words.replaceAll(/\s+/g, ' ').trim().slice(0, MAX_TOLD_UNITS)
+  return conceal(words).replaceAll(/\s+/g, ' ').trim().slice(0, MAX_TOLD_UNITS)
 }

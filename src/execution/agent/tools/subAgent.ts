@@ -1,7 +1,8 @@
 import Type from 'typebox'
+import { TaskFailure } from '../../../job/failure.ts'
 import type { Json } from '../../../job/json.ts'
 import type { Usage } from '../../../job/receipt.ts'
-import { type AgentTool, defineTool } from '../../task.ts'
+import { type AgentTool, defineTool, type TaskContext } from '../../task.ts'
 import type { TokenBudget } from '../TokenBudget.ts'
 
 /** The same for all agents: its validator is compiled once. */
@@ -29,11 +30,22 @@ export function subAgent(model: string | undefined, budget: TokenBudget): AgentT
         ...(model === undefined ? {} : { model }),
         ...(maxTokens === undefined ? {} : { maxTokens }),
       }
-      const { text, usage } = resultOf(await ctx.run('agent', input, { sharesWorkspace: true }))
+      const { text, usage } = resultOf(await ran(ctx, input, budget))
       budget.count(usage)
       return text === '' ? 'The sub-agent ended without a word.' : text
     },
   })
+}
+
+/** A sub-agent that fails does not say what it used: all that it was given is taken for used. */
+async function ran(ctx: TaskContext, input: { readonly maxTokens?: number }, budget: TokenBudget): Promise<Json> {
+  try {
+    return await ctx.run('agent', { ...input }, { sharesWorkspace: true })
+  } catch (error) {
+    const hasRun = error instanceof TaskFailure && error.code === 'TETHER_CHILD_FAILED'
+    if (hasRun && input.maxTokens !== undefined) budget.count({ totalTokens: input.maxTokens })
+    throw error
+  }
 }
 
 /** As the task `agent` gives it; a task of that name that is another's may give anything. */
