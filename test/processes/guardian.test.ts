@@ -48,6 +48,8 @@ describe.runIf(process.platform === 'linux')('the guardian of a server', () => {
     process.kill(first, 'SIGKILL')
     await until('another is there', () => ![undefined, first].includes(server.guardianPid()))
     await until('it is said', () => server.output.includes('the guardian died; another is started'))
+    // It is told of trees in their order: once a later one runs, it has been told of this one.
+    await server.startCommand(`${uniqueSleep()} & wait`)
     await server.kill('SIGKILL')
     await until('it is gone', () => running(sleep).length === 0)
   })
