@@ -190,7 +190,7 @@ export class JobContext implements TaskContext {
     } catch (error) {
       // Its connection was closed by the cancel: the error says nothing of the other side.
       if (this.#scope.isCancelled) this.#scope.checkpoint()
-      throw this.#resources.models.conceal(error)
+      throw error
     }
   }
 
@@ -199,9 +199,9 @@ export class JobContext implements TaskContext {
   }
 
   async #model(name: string | undefined): Promise<LanguageModelV4> {
+    const { models } = this.#resources
     const fetch: typeof globalThis.fetch = (input, init) => this.#openConnections().fetch(input, init)
     try {
-      const { models } = this.#resources
       const model = await models.open(name, fetch)
       return new JobModel(model, {
         scope: this.#scope,
@@ -211,7 +211,7 @@ export class JobContext implements TaskContext {
       })
     } catch (error) {
       if (this.#scope.isCancelled) this.#scope.checkpoint()
-      throw error
+      throw models.conceal(error)
     }
   }
 

@@ -215,3 +215,13 @@ describe('the key of a server', () => {
     expect((await runAgent(url)).view.result).toMatchObject({ text: '{"error": {"message": "all is well"}}' })
   })
 })
+
+test('a key that stands in the address of the model server is not told where that cannot be reached', async () => {
+  const { url } = await openWorld({
+    // Nothing listens at port 1.
+    settings: { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: `http://127.0.0.1:1/${KEY}/v1` },
+  })
+  const { view, events } = await runAgent(url)
+  expect(view.failure?.message).toContain('no model server answered at http://127.0.0.1:1/[redacted]/v1/models')
+  expect(JSON.stringify([view, events])).not.toContain(KEY)
+})
