@@ -1,6 +1,7 @@
 import type { JobScope } from '../cancellation/JobScope.ts'
 import type { TaskEvent } from '../job/event.ts'
 import type { Json } from '../job/json.ts'
+import { messageOf } from '../job/messageOf.ts'
 import { shownInput, summaryOf } from './shownTool.ts'
 import type { ToolAnswer } from './task.ts'
 import { untilCancelled } from './untilCancelled.ts'
@@ -33,7 +34,7 @@ export async function runTool(
     return told
   } catch (error) {
     if (scope.isCancelled) scope.checkpoint()
-    const summary = summaryOf(error instanceof Error ? error.message : String(error))
+    const summary = summaryOf(messageOf(error))
     // A stop that surfaced in the tool is no failure of the tool's.
     await emit({
       type: 'tool.finished',

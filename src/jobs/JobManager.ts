@@ -11,6 +11,7 @@ import { TetherError } from '../job/error.ts'
 import type { StatusEvent } from '../job/event.ts'
 import { type GroupId, parseJobId } from '../job/id.ts'
 import { DEFAULT_TENANT, type JobRef, keyOf } from '../job/key.ts'
+import { messageOf } from '../job/messageOf.ts'
 import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
 import type { Containment } from '../job/receipt.ts'
 import { isTerminal } from '../job/status.ts'
@@ -421,7 +422,7 @@ export class JobManager {
       await this.#options.store.check()
       return { ok: true }
     } catch (error) {
-      return { ok: false, detail: error instanceof Error ? error.message : String(error) }
+      return { ok: false, detail: messageOf(error) }
     }
   }
 

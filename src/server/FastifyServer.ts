@@ -6,6 +6,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Clock } from '../clock.ts'
 import { TetherError } from '../job/error.ts'
+import { messageOf } from '../job/messageOf.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
 import { setUpConnection } from './connections.ts'
 import { errorBody, routeNotFound, sendError } from './errors.ts'
@@ -91,7 +92,7 @@ export class FastifyServer {
       await app.listen({ host, port })
     } catch (error) {
       await app.close()
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = messageOf(error)
       throw new Error(
         `HOST and PORT must be an address that is free on this machine, got ${host} and ${port}: ${reason}`,
         {

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { messageOf } from '../job/messageOf.ts'
 
 /** Who holds a folder, as it stands in the note beside the lock. `startedAt` is ISO 8601. */
 export interface DirectoryHolder {
@@ -88,7 +89,7 @@ export function makeFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = messageOf(error)
     throw new Error(`DATA_DIR must be a folder that can be made and written, got ${folder}: ${reason}`, {
       cause: error,
     })
@@ -117,7 +118,7 @@ function openLockFile(dataDir: string, path: string): DatabaseSync {
 }
 
 function unlockable(dataDir: string, path: string, error: unknown): Error {
-  const reason = error instanceof Error ? error.message : String(error)
+  const reason = messageOf(error)
   return new Error(`DATA_DIR ${dataDir} must be a folder that can be locked and written: ${path}: ${reason}`, {
     cause: error,
   })

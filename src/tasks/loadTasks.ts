@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { TSchema } from 'typebox'
 import type { TaskDefinition } from '../execution/task.ts'
+import { messageOf } from '../job/messageOf.ts'
 
 const MODULE = /\.(?:ts|mts|js|mjs)$/
 const DECLARATION = /\.d\.m?ts$/
@@ -35,7 +36,7 @@ async function entriesOf(folder: string): Promise<Dirent[]> {
   try {
     return await readdir(folder, { withFileTypes: true })
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     throw new Error(`TASKS_DIR must be a folder that can be read, got ${folder}: ${message}`, { cause: error })
   }
 }
@@ -44,7 +45,7 @@ async function load(path: string): Promise<Record<string, unknown>> {
   try {
     return await import(pathToFileURL(path).href)
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     throw new Error(`${path} cannot be loaded: ${message}`, { cause: error })
   }
 }

@@ -3,6 +3,7 @@ import type { TSchema } from 'typebox'
 import { Compile, type Validator } from 'typebox/compile'
 import { TaskFailure } from '../../job/failure.ts'
 import type { Json } from '../../job/json.ts'
+import { messageOf } from '../../job/messageOf.ts'
 import { describeSchemaErrors } from '../schemaErrors.ts'
 import type { AgentTool, TaskContext, ToolAnswer } from '../task.ts'
 
@@ -84,7 +85,7 @@ export class ToolSet {
       ctx.checkpoint()
       // Of this one the job fails in any case.
       if (error instanceof TaskFailure && error.code === 'TETHER_OUTPUT_OVERRUN') throw error
-      return refusal(error instanceof Error ? error.message : String(error))
+      return refusal(messageOf(error))
     }
   }
 }

@@ -1,6 +1,7 @@
 import { flushCompileCache } from 'node:module'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../clock.ts'
+import { messageOf } from '../../job/messageOf.ts'
 import { unreachable } from '../../job/unreachable.ts'
 import { ModelProviders } from '../../resources/model/ModelProviders.ts'
 import type { Containment } from '../../resources/processes/Containment.ts'
@@ -101,7 +102,7 @@ export class TaskRun {
       onEvent: () => undefined,
       onAborted: () => undefined,
       onReleaseFailed: (kind: string, error: unknown) => {
-        this.#send({ type: 'notReleased', kind, message: error instanceof Error ? error.message : String(error) })
+        this.#send({ type: 'notReleased', kind, message: messageOf(error) })
       },
     }
   }

@@ -1,3 +1,4 @@
+import { messageOf } from '../../job/messageOf.ts'
 import type { TaskDefinition } from '../task.ts'
 
 /** What a task's process needs of a definition; its schema was checked where the job was started. */
@@ -15,7 +16,7 @@ async function load(url: string): Promise<Record<string, unknown>> {
   try {
     return await import(url)
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     throw new Error(`${url} cannot be loaded: ${message}`, { cause: error })
   }
 }

@@ -1,4 +1,5 @@
 import { TaskFailure } from '../../job/failure.ts'
+import { messageOf } from '../../job/messageOf.ts'
 import { CutAnswer } from './ModelAnswer.ts'
 
 /** What is known of a call that failed, as the providers' `APICallError` tells it. */
@@ -32,7 +33,7 @@ export function modelFailureOf(error: unknown, model: string): TaskFailure {
   const cause = { cause: error }
   if (isCut(call)) return modelFailureOf(CutAnswer.by(error), model)
   if (call === undefined) {
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     return new TaskFailure('TETHER_MODEL_FAILED', `the call of the model ${model} failed: ${message}`, {
       ...cause,
       retryable: error instanceof CutAnswer,

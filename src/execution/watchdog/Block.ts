@@ -1,3 +1,4 @@
+import { messageOf } from '../../job/messageOf.ts'
 import type { Glimpse } from './MainThreadPause.ts'
 import { type BlockFields, placeFields } from './report.ts'
 
@@ -37,7 +38,7 @@ export class Block {
     try {
       this.#stopLooking = this.#options.look((glimpse) => this.#see(glimpse))
     } catch (error) {
-      this.#place = { noPlace: error instanceof Error ? error.message : String(error) }
+      this.#place = { noPlace: messageOf(error) }
       this.#tell(this.#options.ms)
     }
   }

@@ -2,6 +2,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import { messageOf } from '../../job/messageOf.ts'
 import { GUARDIAN_SCRIPT } from './guardianScript.ts'
 import { instanceName } from './instance.ts'
 import { liveTrees, type TreeRoot } from './liveTrees.ts'
@@ -97,7 +98,7 @@ export class Guardian {
         this.#startAnew(`it ended with ${signal ?? `code ${code}`}`, performance.now() - startedMs)
       })
     } catch (error) {
-      this.#startAnew(error instanceof Error ? error.message : String(error), performance.now() - startedMs)
+      this.#startAnew(messageOf(error), performance.now() - startedMs)
     }
   }
 

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { messageOf } from '../../job/messageOf.ts'
 import type { ContainmentLevel } from '../../job/receipt.ts'
 import { unreachable } from '../../job/unreachable.ts'
 import { CgroupContainment } from './CgroupContainment.ts'
@@ -35,7 +36,7 @@ export async function probeContainment(setting: 'auto' | ContainmentLevel): Prom
       const cgroupPath = containment instanceof CgroupContainment ? containment.parentPath : undefined
       return { containment, cgroupPath, tried }
     } catch (error) {
-      tried.push({ level, reason: reasonOf(error) })
+      tried.push({ level, reason: messageOf(error) })
     }
   }
   const reasons = tried.map(({ level, reason }) => `${level}: ${reason}`).join('; ')
@@ -107,7 +108,7 @@ async function firstThatWorks(
       await tryOut(containment)
       return containment
     } catch (error) {
-      reasons.push(`${name}: ${reasonOf(error)}`)
+      reasons.push(`${name}: ${messageOf(error)}`)
     }
   }
   throw new Error(reasons.join('; '))
@@ -156,8 +157,4 @@ async function exitCodeInTime(child: ContainedProcess): Promise<number | null> {
   const exitCode = await Promise.race([child.exited.then((status) => status.exitCode), late.promise])
   clearTimeout(timer)
   return exitCode
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

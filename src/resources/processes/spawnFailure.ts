@@ -1,4 +1,5 @@
 import { TaskFailure } from '../../job/failure.ts'
+import { messageOf } from '../../job/messageOf.ts'
 
 /** A process that could not be started. `retryable` where the machine was short of something, not the request wrong. */
 export function spawnFailure(message: string, options: { retryable?: boolean; cause?: unknown } = {}): TaskFailure {
@@ -17,6 +18,6 @@ export function failureOfSystem(error: unknown, program: string): TaskFailure {
       { cause: error },
     )
   }
-  const reason = error instanceof Error ? error.message : String(error)
+  const reason = messageOf(error)
   return spawnFailure(`could not start ${program}: ${reason}`, { retryable: SHORTAGES.has(code), cause: error })
 }

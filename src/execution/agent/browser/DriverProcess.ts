@@ -2,6 +2,7 @@ import { extname } from 'node:path'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 import { fileURLToPath } from 'node:url'
+import { messageOf } from '../../../job/messageOf.ts'
 import { readLines, writeLine } from '../../isolation/jsonLines.ts'
 import type { JobProcess, TaskContext } from '../../task.ts'
 import { type BrowserCall, type DriverAnswer, type FromDriver, parseFromDriver, type ToDriver } from './messages.ts'
@@ -97,7 +98,7 @@ export class DriverProcess {
     try {
       for await (const line of readLines(this.#process.stdout)) this.#take(parseFromDriver(line))
     } catch (error) {
-      reason = error instanceof Error ? error.message : String(error)
+      reason = messageOf(error)
     }
     this.#end(reason)
   }

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters } from 'node:util'
+import { messageOf } from '../../../../job/messageOf.ts'
 
 const MAX_UNITS = 1500
 
@@ -31,7 +32,7 @@ const NETWORK: readonly (readonly [RegExp, string])[] = [
 
 /** Whatever Playwright threw, in words, without its colours and the name of its function. */
 export function explain(error: unknown): string {
-  const message = stripVTControlCharacters(error instanceof Error ? error.message : String(error))
+  const message = stripVTControlCharacters(messageOf(error))
     .replace(/^\w+\.\w+: /, '')
     .trim()
   const name = /net::(ERR_\w+)/.exec(message)?.[1]
