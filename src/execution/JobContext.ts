@@ -9,6 +9,7 @@ import { OUTPUT_CHANNELS, type OutputChannel, type TaskEvent } from '../job/even
 import { TaskFailure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
 import { MAX_DELAY_MS } from '../job/policy.ts'
+import { unless } from '../resources/files/systemError.ts'
 import { JobConnections } from '../resources/http/JobConnections.ts'
 import type { ModelProviders } from '../resources/model/ModelProviders.ts'
 import type { Containment } from '../resources/processes/Containment.ts'
@@ -17,9 +18,10 @@ import type { Execution } from './Execution.ts'
 import type { ContextOrder } from './ExecutionOrder.ts'
 import { JobModel } from './model/JobModel.ts'
 import { refusalOf } from './refusalOf.ts'
-import { type CommandSurroundings, runCommand } from './runCommand.ts'
+import { runCommand } from './runCommand.ts'
 import { runTool } from './runTool.ts'
 import type { SpawnGate } from './SpawnGate.ts'
+import type { CommandSurroundings } from './spawnHeld.ts'
 import { startProcess } from './startProcess.ts'
 import { TaskValueStore } from './TaskValueStore.ts'
 import type {
@@ -374,14 +376,7 @@ async function countIn(folder: string): Promise<number> {
  * @throws {TaskFailure} `TETHER_INVALID_WORKSPACE`
  */
 async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 })
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-    if ((await lstat(path)).isDirectory()) return
-    throw new TaskFailure(
-      'TETHER_INVALID_WORKSPACE',
-      'something that is no folder was put in the place of the workspace',
-    )
-  }
+  await unless(['EEXIST'], mkdir(path, { mode: 0o700 }))
+  if ((await lstat(path)).isDirectory()) return
+  throw new TaskFailure('TETHER_INVALID_WORKSPACE', 'something that is no folder was put in the place of the workspace')
 }

@@ -1,21 +1,9 @@
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
-import type { JobScope } from '../cancellation/JobScope.ts'
-import type { TaskEvent } from '../job/event.ts'
-import type { JobKey } from '../job/key.ts'
-import type { ContainedProcess, Containment } from '../resources/processes/Containment.ts'
-import type { ExecutionLimits } from './Execution.ts'
+import type { ContainedProcess } from '../resources/processes/Containment.ts'
+import { chunksIn, textIn } from './readPipe.ts'
+import { type CommandSurroundings, spawnHeld } from './spawnHeld.ts'
 import type { ExecOptions, ExecResult } from './task.ts'
-
-export interface CommandSurroundings {
-  readonly scope: JobScope
-  readonly containment: Containment
-  readonly commandEnv: Readonly<Record<string, string>>
-  readonly defaultCwd: string
-  readonly owner: JobKey
-  readonly limits: ExecutionLimits
-  readonly emit: (event: TaskEvent) => Promise<void>
-}
 
 const DEFAULT_COLLECT_BYTES = 1024 * 1024
 
@@ -28,19 +16,8 @@ export async function runCommand(
   options: ExecOptions,
   surroundings: CommandSurroundings,
 ): Promise<ExecResult> {
-  const { scope, containment, limits } = surroundings
-  const spawning = containment.spawn({
-    argv: typeof command === 'string' ? ['/bin/sh', '-c', command] : command,
-    cwd: options.cwd ?? surroundings.defaultCwd,
-    env: { ...surroundings.commandEnv, ...options.env },
-    stdin: options.stdin !== undefined,
-    owner: surroundings.owner,
-  })
-  const letGo = holdTree(scope, spawning)
-  const tree = await spawning.catch((error: unknown) => {
-    letGo()
-    throw error
-  })
+  const { scope, limits } = surroundings
+  const { tree, letGo } = await spawnHeld(command, { ...options, hasStdin: options.stdin !== undefined }, surroundings)
   const unlisten =
     options.onStop === 'terminate' ? scope.onRequest((kind) => kind === 'stop' && tree.terminate()) : undefined
   // A stop that came while the process was being started was not heard by the listener.
@@ -69,26 +46,6 @@ export async function runCommand(
   } finally {
     unlisten?.()
   }
-}
-
-/** Makes the scope hold a tree from before it exists. Returns how to let go of it. */
-export function holdTree(scope: JobScope, spawning: Promise<ContainedProcess>): () => void {
-  return scope.hold({
-    kind: 'processes',
-    isPrompt: true,
-    async release({ graceMs, deadlineMs }) {
-      // Where it could not be started, `ctx.exec` says so; here there is nothing to end.
-      const tree = await spawning.catch(() => undefined)
-      if (tree === undefined) return { count: 0 }
-      const report = await tree.end({ graceMs, deadlineMs })
-      return {
-        count: report.processes,
-        survivors: report.survivors,
-        killedAtMs: report.killedAtMs,
-        verifiedAtMs: report.verifiedAtMs,
-      }
-    },
-  })
 }
 
 function feed(tree: ContainedProcess, stdin: string | undefined): void {
@@ -125,14 +82,7 @@ export async function stream(
   channel: 'stdout' | 'stderr',
   emit: CommandSurroundings['emit'],
 ): Promise<void> {
-  // A character may be parted between two chunks; the decoder keeps the first half back.
-  const decoder = new StringDecoder('utf8')
-  for await (const chunk of untilClosed(pipe)) {
-    const text = decoder.write(chunk)
-    if (text !== '') await emit({ type: 'output', channel, text })
-  }
-  const rest = decoder.end()
-  if (rest !== '') await emit({ type: 'output', channel, text: rest })
+  for await (const text of textIn(pipe)) await emit({ type: 'output', channel, text })
 }
 
 function collect(pipe: Readable, maxBytes: number): Output {
@@ -140,7 +90,7 @@ function collect(pipe: Readable, maxBytes: number): Output {
   let bytes = 0
   let isTruncated = false
   const done = (async () => {
-    for await (const chunk of untilClosed(pipe)) {
+    for await (const chunk of chunksIn(pipe)) {
       const room = maxBytes - bytes
       if (chunk.length > room) isTruncated = true
       const kept = chunk.length > room ? chunk.subarray(0, Math.max(0, room)) : chunk
@@ -155,17 +105,4 @@ function collect(pipe: Readable, maxBytes: number): Output {
     return isTruncated ? new StringDecoder('utf8').write(whole) : whole.toString('utf8')
   }
   return { done, text, isTruncated: () => isTruncated }
-}
-
-/** The pipe's chunks up to its end. A pipe that is destroyed while it is read, as the kill does, has simply ended. */
-async function* untilClosed(pipe: Readable): AsyncGenerator<Buffer> {
-  try {
-    for await (const chunk of pipe) yield chunk
-  } catch (error) {
-    if (!isPrematureClose(error)) throw error
-  }
-}
-
-function isPrematureClose(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE'
 }

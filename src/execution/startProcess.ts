@@ -1,5 +1,4 @@
-import type { CommandSurroundings } from './runCommand.ts'
-import { holdTree } from './runCommand.ts'
+import { type CommandSurroundings, spawnHeld } from './spawnHeld.ts'
 import type { JobProcess, SpawnOptions } from './task.ts'
 
 /** Starts a process tree that the scope holds from before it exists until it was ended. */
@@ -8,19 +7,8 @@ export async function startProcess(
   options: SpawnOptions,
   surroundings: Omit<CommandSurroundings, 'emit'>,
 ): Promise<JobProcess> {
-  const { scope, containment, limits } = surroundings
-  const spawning = containment.spawn({
-    argv: typeof command === 'string' ? ['/bin/sh', '-c', command] : command,
-    cwd: options.cwd ?? surroundings.defaultCwd,
-    env: { ...surroundings.commandEnv, ...options.env },
-    stdin: options.stdin === true,
-    owner: surroundings.owner,
-  })
-  const letGo = holdTree(scope, spawning)
-  const tree = await spawning.catch((error: unknown) => {
-    letGo()
-    throw error
-  })
+  const { scope, limits } = surroundings
+  const { tree, letGo } = await spawnHeld(command, { ...options, hasStdin: options.stdin === true }, surroundings)
   // It may exit without reading what it is sent: its status tells the rest.
   tree.stdin?.on('error', () => undefined)
   const end = async (): ReturnType<JobProcess['end']> => {

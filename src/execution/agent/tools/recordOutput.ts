@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
+import { chunksIn } from '../../readPipe.ts'
 import type { JobProcess } from '../../task.ts'
 import type { Capture } from './Capture.ts'
 
@@ -21,7 +22,7 @@ export async function recordOutput(
   let cutBecause: string | undefined
   const record = async (pipe: Readable): Promise<void> => {
     const decoder = new StringDecoder('utf8')
-    for await (const chunk of pipe as AsyncIterable<Buffer>) {
+    for await (const chunk of chunksIn(pipe)) {
       if (bytes > MAX_RECORDED_BYTES) continue
       bytes += chunk.length
       capture.push(decoder.write(chunk))
@@ -33,7 +34,7 @@ export async function recordOutput(
     }
     capture.push(decoder.end())
   }
-  // A pipe that is destroyed, as ending the process does, has ended as well; and where nobody reads on, a process would wait.
+  // Where nobody reads on, a process would wait.
   const both = [process.stdout, process.stderr].map((pipe) => record(pipe).catch(() => void process.end()))
   await Promise.all(both)
   await file.close().catch(() => undefined)

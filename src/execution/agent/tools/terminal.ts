@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { StringDecoder } from 'node:string_decoder'
 import Type from 'typebox'
 import { ToolError } from '../../../resources/files/ToolError.ts'
 import { WorkspaceFiles } from '../../../resources/files/WorkspaceFiles.ts'
+import { textIn } from '../../readPipe.ts'
 import { defineTool, type JobProcess, type TaskContext, type ToolAnswer } from '../../task.ts'
 import { Capture } from './Capture.ts'
 import { recordOutput } from './recordOutput.ts'
@@ -26,6 +26,8 @@ const BACKGROUND_FOLDER = '.tether'
 
 /** Nobody pages, answers or sees colours. */
 const ENVIRONMENT = { PAGER: 'cat', GIT_PAGER: 'cat', TERM: 'dumb', CI: 'true' }
+
+type ExitStatus = Awaited<JobProcess['exited']>
 
 export const terminal = defineTool({
   name: 'terminal',
@@ -80,19 +82,10 @@ class Output {
   }
 
   async read(pipe: Readable, channel: 'stdout' | 'stderr'): Promise<void> {
-    // A character may be parted between two pieces.
-    const decoder = new StringDecoder('utf8')
-    try {
-      for await (const chunk of pipe) await this.#take(decoder.write(chunk), channel)
-    } catch (error) {
-      // A pipe that is destroyed while it is read, as ending the process does, has simply ended.
-      if (!(error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE')) throw error
-    }
-    await this.#take(decoder.end(), channel)
+    for await (const text of textIn(pipe)) await this.#take(text, channel)
   }
 
   async #take(text: string, channel: 'stdout' | 'stderr'): Promise<void> {
-    if (text === '') return
     this[channel].push(text)
     if (this[channel].units > MAX_SAID_UNITS) this.#onTooMuch()
     const room = MAX_LOGGED_UNITS - this.#loggedUnits
@@ -106,15 +99,15 @@ class Output {
   }
 }
 
-function answerOf(
-  { exitCode, signal }: Awaited<JobProcess['exited']>,
-  { stdout, stderr }: Output,
-  cutBecause: string | undefined,
-): ToolAnswer {
-  const end = cutBecause ?? (signal === null ? `exit code ${exitCode}` : `ended by ${signal}`)
+function answerOf(status: ExitStatus, { stdout, stderr }: Output, cutBecause: string | undefined): ToolAnswer {
+  const end = cutBecause ?? endOf(status)
   const said = [section('stdout', stdout), section('stderr', stderr)].filter((text) => text !== '')
   const text = [end, ...(said.length === 0 ? ['(no output)'] : said)].join('\n')
-  return { text, summary: end, ok: cutBecause === undefined && exitCode === 0 }
+  return { text, summary: end, ok: cutBecause === undefined && status.exitCode === 0 }
+}
+
+function endOf({ exitCode, signal }: ExitStatus): string {
+  return signal === null ? `exit code ${exitCode}` : `ended by ${signal}`
 }
 
 function section(name: string, capture: Capture): string {
@@ -139,8 +132,7 @@ async function runInBackground(ctx: TaskContext, command: string): Promise<ToolA
     return { text, summary: text }
   }
   await process.end()
-  const end =
-    (await recorded) ?? (status.signal === null ? `exit code ${status.exitCode}` : `ended by ${status.signal}`)
+  const end = (await recorded) ?? endOf(status)
   const text = `it ended at once: ${end}\n${section('output', output)}`
   return { text, summary: `ended at once: ${end}`, ok: status.exitCode === 0 }
 }
