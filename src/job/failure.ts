@@ -28,6 +28,11 @@ export class TaskFailure extends Error {
   }
 }
 
+/** What was told of as `failure` somewhere else, to be thrown here. */
+export function taskFailureOf({ code, message, ...rest }: Failure): TaskFailure {
+  return new TaskFailure(code, message, rest)
+}
+
 /** A failure's message may hold a command's whole output; what the record keeps is bounded (characters). */
 const MAX_MESSAGE_LENGTH = 4096
 

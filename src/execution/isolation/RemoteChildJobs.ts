@@ -1,19 +1,19 @@
 import type { Duplex } from 'node:stream'
 import type { JobScope } from '../../cancellation/JobScope.ts'
-import { TaskFailure } from '../../job/failure.ts'
+import { TaskFailure, taskFailureOf } from '../../job/failure.ts'
 import type { Json } from '../../job/json.ts'
 import { unreachable } from '../../job/unreachable.ts'
 import type { ChildRunner } from '../ExecutionOrder.ts'
 import type { RunOptions } from '../task.ts'
 import type { ChildJob } from './fromChild.ts'
 import { MAX_LINE_BYTES, writeJsonLine } from './jsonLines.ts'
+import { PendingAnswers } from './PendingAnswers.ts'
 import type { ChildJobEnd } from './toChild.ts'
 
 /** Child jobs as a task's process sees them: the server runs them, and holds them in the job's scope over there. */
 export class RemoteChildJobs implements ChildRunner {
   readonly #channel: Duplex
-  readonly #waiting = new Map<number, PromiseWithResolvers<ChildJobEnd>>()
-  #lastId = 0
+  readonly #ends = new PendingAnswers<ChildJobEnd>()
 
   constructor(channel: Duplex) {
     this.#channel = channel
@@ -21,8 +21,7 @@ export class RemoteChildJobs implements ChildRunner {
 
   async run(scope: JobScope, task: string, input: Json, options: RunOptions): Promise<Json> {
     const { timeoutMs, sharesWorkspace = false } = options
-    this.#lastId += 1
-    const id = this.#lastId
+    const id = this.#ends.newId()
     const { isShielded } = scope
     const call: ChildJob = {
       type: 'childJob',
@@ -40,15 +39,13 @@ export class RemoteChildJobs implements ChildRunner {
         `the input of a child job may have ${MAX_LINE_BYTES} bytes of JSON`,
       )
     }
-    const answer = Promise.withResolvers<ChildJobEnd>()
-    this.#waiting.set(id, answer)
+    const end = this.#ends.to(id)
     writeJsonLine(this.#channel, json)
-    return resultOf(await answer.promise, scope)
+    return resultOf(await end, scope)
   }
 
   settle(id: number, end: ChildJobEnd): void {
-    this.#waiting.get(id)?.resolve(end)
-    this.#waiting.delete(id)
+    this.#ends.settle(id, end)
   }
 }
 
@@ -56,10 +53,8 @@ function resultOf(end: ChildJobEnd, scope: JobScope): Json {
   switch (end.kind) {
     case 'returned':
       return end.result
-    case 'threw': {
-      const { code, message, ...rest } = end.failure
-      throw new TaskFailure(code, message, rest)
-    }
+    case 'threw':
+      throw taskFailureOf(end.failure)
     case 'raised':
       // The request went out before this answer, so it is known here.
       scope.checkpoint()

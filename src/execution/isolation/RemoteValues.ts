@@ -1,16 +1,16 @@
 import type { Duplex } from 'node:stream'
-import { TaskFailure } from '../../job/failure.ts'
+import { taskFailureOf } from '../../job/failure.ts'
 import type { Json } from '../../job/json.ts'
 import type { ValueKeeper } from '../TaskValueStore.ts'
 import type { ValueCall } from './fromChild.ts'
 import { writeLine } from './jsonLines.ts'
+import { PendingAnswers } from './PendingAnswers.ts'
 import type { ValueAnswer } from './toChild.ts'
 
 /** What jobs of the task keep, as a task's process sees it: the server keeps it. */
 export class RemoteValues implements ValueKeeper {
   readonly #channel: Duplex
-  readonly #waiting = new Map<number, (answer: ValueAnswer) => void>()
-  #lastId = 0
+  readonly #answers = new PendingAnswers<ValueAnswer>()
 
   constructor(channel: Duplex) {
     this.#channel = channel
@@ -31,18 +31,15 @@ export class RemoteValues implements ValueKeeper {
   }
 
   settle(id: number, answer: ValueAnswer): void {
-    this.#waiting.get(id)?.(answer)
-    this.#waiting.delete(id)
+    this.#answers.settle(id, answer)
   }
 
   async #ask(call: ValueCall['call']): Promise<Exclude<ValueAnswer, { kind: 'threw' }>> {
-    this.#lastId += 1
-    const id = this.#lastId
-    const answered = new Promise<ValueAnswer>((resolve) => this.#waiting.set(id, resolve))
+    const id = this.#answers.newId()
+    const answered = this.#answers.to(id)
     writeLine(this.#channel, { type: 'value', id, call })
     const answer = await answered
     if (answer.kind !== 'threw') return answer
-    const { code, message, ...rest } = answer.failure
-    throw new TaskFailure(code, message, rest)
+    throw taskFailureOf(answer.failure)
   }
 }

@@ -1,6 +1,6 @@
 import Type, { type Static } from 'typebox'
-import { Compile } from 'typebox/compile'
 import type { Json } from '../../job/json.ts'
+import { messageParser } from './messageParser.ts'
 
 const CLOSED = { additionalProperties: false } as const
 const AnyJson = Type.Unsafe<Json>({})
@@ -146,15 +146,5 @@ export type Outcome = Static<typeof Outcome>
 export type ChildJob = Static<typeof ChildJob>
 export type ValueCall = Static<typeof ValueCall>
 
-const compile = () => Compile(FromChildSchema)
-let validator: ReturnType<typeof compile> | undefined
-
-/** The code over there is the task's author's, so that nothing is taken for granted. @throws {Error} for what is no message */
-export function parseFromChild(message: unknown): FromChild {
-  // A server without isolated tasks never gets here.
-  validator ??= compile()
-  if (validator.Check(message)) return message
-  throw new Error(`a message of a task's process is none: ${JSON.stringify(message).slice(0, MAX_SHOWN_LENGTH)}`)
-}
-
-const MAX_SHOWN_LENGTH = 200
+/** The code over there is the task's author's. @throws {Error} for what is no message */
+export const parseFromChild = messageParser(FromChildSchema, "a task's process")

@@ -4,6 +4,7 @@ import { StringDecoder } from 'node:string_decoder'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../../../job/messageOf.ts'
 import { readLines, writeLine } from '../../isolation/jsonLines.ts'
+import { PendingAnswers } from '../../isolation/PendingAnswers.ts'
 import type { JobProcess, TaskContext } from '../../task.ts'
 import { type BrowserCall, type DriverAnswer, type FromDriver, parseFromDriver, type ToDriver } from './messages.ts'
 
@@ -31,8 +32,7 @@ export class DriverProcess {
   readonly #process: JobProcess
   readonly #lastWords: LastWords
   readonly #ready = Promise.withResolvers<void>()
-  readonly #waiting = new Map<number, PromiseWithResolvers<DriverAnswer>>()
-  #lastId = 0
+  readonly #answers = new PendingAnswers<DriverAnswer>()
   #isReady = false
   #gone: BrowserGone | undefined
 
@@ -69,13 +69,11 @@ export class DriverProcess {
   /** Settles with what the driver says of it. @throws {BrowserGone} */
   async call(call: BrowserCall): Promise<DriverAnswer> {
     if (this.#gone !== undefined) throw this.#gone
-    this.#lastId += 1
-    const id = this.#lastId
-    const answer = Promise.withResolvers<DriverAnswer>()
-    this.#waiting.set(id, answer)
+    const id = this.#answers.newId()
+    const answer = this.#answers.to(id)
     this.#send({ type: 'call', id, call })
     const limitMs = call.timeoutMs + OVERTIME_MS
-    return this.#within(limitMs, answer.promise, `it did not answer within ${limitMs} ms, and was ended`)
+    return this.#within(limitMs, answer, `it did not answer within ${limitMs} ms, and was ended`)
   }
 
   #send(message: ToDriver): void {
@@ -108,10 +106,7 @@ export class DriverProcess {
       this.#isReady = true
       this.#ready.resolve()
     } else if (message.type === 'failed') this.#end(message.message)
-    else {
-      this.#waiting.get(message.id)?.resolve(message)
-      this.#waiting.delete(message.id)
-    }
+    else this.#answers.settle(message.id, message)
   }
 
   #end(reason: string): void {
@@ -121,8 +116,7 @@ export class DriverProcess {
         : `the browser could not be started: ${reason}\n${this.#lastWords.text}`.trim(),
     )
     this.#ready.reject(this.#gone)
-    for (const { reject } of this.#waiting.values()) reject(this.#gone)
-    this.#waiting.clear()
+    this.#answers.rejectAll(this.#gone)
     void this.#process.end()
   }
 }

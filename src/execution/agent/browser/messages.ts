@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { messageParser } from '../../isolation/messageParser.ts'
 
 /** How a dialog of the page is answered: with its OK or its Cancel. */
 export type DialogAnswer = 'accept' | 'dismiss'
@@ -89,14 +89,5 @@ const FromDriverSchema = Type.Union([
 export type FromDriver = Static<typeof FromDriverSchema>
 export type DriverAnswer = Extract<FromDriver, { type: 'answer' }>
 
-const compile = () => Compile(FromDriverSchema)
-let validator: ReturnType<typeof compile> | undefined
-
-/** The process over there deals with pages, so that nothing is taken for granted. @throws {Error} for what is no message */
-export function parseFromDriver(message: unknown): FromDriver {
-  validator ??= compile()
-  if (validator.Check(message)) return message
-  throw new Error(`a message of the browser's driver is none: ${JSON.stringify(message).slice(0, MAX_SHOWN_LENGTH)}`)
-}
-
-const MAX_SHOWN_LENGTH = 200
+/** The process over there deals with pages. @throws {Error} for what is no message */
+export const parseFromDriver = messageParser(FromDriverSchema, "the browser's driver")
