@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import type { CancelKind, CancellationRequest } from '../job/cancellation.ts'
+import type { CancelKind, CancellationRequest, StoredTombstone } from '../job/cancellation.ts'
 import type { JobKey } from '../job/key.ts'
 import type { CancellationTracker } from './CancellationTracker.ts'
 
@@ -17,13 +17,6 @@ export interface Tombstone {
   readonly kept: Promise<unknown>
 }
 
-/** A remembered request as it is kept over a restart, under the name that it has here. `expiresAt` is wall time in ms. */
-export interface KeptTombstone {
-  readonly name: string
-  readonly request: Omit<CancellationRequest, 'requestedAtMs'>
-  readonly expiresAt: number
-}
-
 export interface PendingCancellationsOptions {
   readonly clock: Clock
   /** How long a request is kept from the last time that it was made. */
@@ -31,7 +24,7 @@ export interface PendingCancellationsOptions {
   /** How many may wait for jobs that are not known; past it new ones are refused, never old ones dropped. */
   readonly maxTombstones: number
   /** Keeps a remembered request for the next process; undefined: it is not needed any more. Settles when that is done. */
-  readonly keep?: (name: string, tombstone: KeptTombstone | undefined) => Promise<unknown>
+  readonly keep?: (name: string, tombstone: StoredTombstone | undefined) => Promise<unknown>
 }
 
 /** Group ids and job ids have one alphabet, without `/`: a name with this prefix is never a job's. */
@@ -60,7 +53,7 @@ export class PendingCancellations implements CancellationTracker {
   }
 
   /** Takes up what an earlier process was asked to remember. */
-  load(kept: readonly KeptTombstone[]): void {
+  load(kept: readonly StoredTombstone[]): void {
     const [now, nowMs] = [this.#clock.now(), this.#clock.monotonicMs()]
     for (const { name, request, expiresAt } of kept.toSorted((a, b) => a.expiresAt - b.expiresAt)) {
       const leftMs = Math.min(expiresAt - now, this.#expiresAfterMs)

@@ -83,3 +83,12 @@ export function recordOf(request: CancellationRequest, phase: Phase, stop?: Canc
     ...(stop === undefined ? {} : { stop }),
   }
 }
+
+/**
+ * A request to end a job that is not known yet, by the name under which it is remembered. `expiresAt` is wall time in ms.
+ */
+export interface StoredTombstone {
+  readonly name: string
+  readonly request: Omit<CancellationRequest, 'requestedAtMs'>
+  readonly expiresAt: number
+}

@@ -1,4 +1,4 @@
-import type { CancellationRequest } from '../job/cancellation.ts'
+import type { StoredTombstone } from '../job/cancellation.ts'
 import type { GroupId, JobId } from '../job/id.ts'
 import type { Json } from '../job/json.ts'
 import type { JobRef } from '../job/key.ts'
@@ -51,15 +51,6 @@ export type StoreChange =
     }
   /** Undefined forgets it. Never refused. */
   | { readonly kind: 'tombstone'; readonly name: string; readonly tombstone: StoredTombstone | undefined }
-
-/**
- * A request to end a job that is not known yet, by the name under which it is remembered. `expiresAt` is wall time in ms.
- */
-export interface StoredTombstone {
-  readonly name: string
-  readonly request: Omit<CancellationRequest, 'requestedAtMs'>
-  readonly expiresAt: number
-}
 
 /**
  * What became of one change. A change that is refused writes nothing, and the others of its commit still do.

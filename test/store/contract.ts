@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { StoredTombstone } from '../../src/job/cancellation.ts'
 import { parseGroupId, parseJobId } from '../../src/job/id.ts'
 import type { JobRef } from '../../src/job/key.ts'
 import type { JobRecord } from '../../src/job/record.ts'
@@ -11,7 +12,6 @@ import type {
   JobStoreLimits,
   ListFilter,
   StoreChange,
-  StoredTombstone,
 } from '../../src/store/JobStore.ts'
 import { concrete, listFilters, type Op, REFS, rounds } from './arbitraries.ts'
 import { ModelStore, shortened } from './ModelStore.ts'

@@ -9,13 +9,16 @@ const FOLDERS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/usr/local/bin', '/r
 export async function findTool(name: string): Promise<string | undefined> {
   for (const folder of FOLDERS) {
     const path = join(folder, name)
-    const found = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (found) return path
+    if (await isExecutable(path)) return path
   }
   return undefined
+}
+
+export function isExecutable(path: string): Promise<boolean> {
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** @throws {Error} naming the program that is not installed. */

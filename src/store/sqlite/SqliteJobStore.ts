@@ -1,5 +1,6 @@
 import type { StatementSync } from 'node:sqlite'
 import { type Clock, systemClock } from '../../clock.ts'
+import type { StoredTombstone } from '../../job/cancellation.ts'
 import { type JobRef, keyOf } from '../../job/key.ts'
 import type { JobRecord } from '../../job/record.ts'
 import { isTerminal } from '../../job/status.ts'
@@ -12,7 +13,6 @@ import {
   type ListFilter,
   type Lookup,
   type StoreChange,
-  type StoredTombstone,
   StoreError,
 } from '../JobStore.ts'
 import { BackgroundErrors } from './BackgroundErrors.ts'

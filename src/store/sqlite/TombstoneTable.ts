@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { type StoredTombstone, StoreError } from '../JobStore.ts'
+import type { StoredTombstone } from '../../job/cancellation.ts'
+import { StoreError } from '../JobStore.ts'
 import { integer, text } from './columns.ts'
 
 interface Statements {

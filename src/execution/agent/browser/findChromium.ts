@@ -1,6 +1,4 @@
-import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
-import { findTool } from '../../../resources/processes/tools.ts'
+import { findTool, isExecutable } from '../../../resources/processes/tools.ts'
 
 /** What Chromium and its kin are called where they are installed, in the order in which they are taken. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'microsoft-edge']
@@ -25,11 +23,7 @@ async function look(): Promise<string | undefined> {
     if (path !== undefined) return path
   }
   for (const path of APPLICATIONS) {
-    const isThere = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (isThere) return path
+    if (await isExecutable(path)) return path
   }
   return undefined
 }
