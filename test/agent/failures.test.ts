@@ -180,14 +180,27 @@ describe.each(SHAPES)('a model server (%s)', (shape) => {
     expect(view.status).toBe('succeeded')
   })
 
-  test('that sends a line without end is left after some of it', async () => {
-    const endless = { parts: [{ text: 'x' }, { raw: 'data: ' }, { rawForever: 'x'.repeat(1024 * 1024) }] }
+  test.each([
+    ['one line', 'data: ', 'x'],
+    ['lines that end with LF', '', 'data: x\n'],
+    ['lines that end with CRLF', '', 'data: x\r\n'],
+    ['lines that end with CR', '', 'data: x\r'],
+    ['comments', '', ': x\n'],
+  ])('that sends an event without end (%s) is left after some of it', async (_name, begin, more) => {
+    const endless = { parts: [{ text: 'x' }, { raw: begin }, { rawForever: more.repeat(100_000) }] }
     const { view, model } = await run(shape, endless)
     expect(view.failure).toMatchObject({
       code: 'TETHER_MODEL_FAILED',
-      message: expect.stringContaining('broke off: a line of its answer has more than 16777216 bytes'),
+      message: expect.stringContaining('broke off: an event of its answer has more than 1048576 bytes'),
     })
     expect(await model.untilClosed()).not.toContain('server')
+  })
+
+  test.each(['\n\n', '\r\n\r\n', '\r\r'])('may send many long events that end with %j', async (end) => {
+    const comment = `: ${'x'.repeat(400_000)}${end}`
+    const parts = [...Array.from({ length: 8 }, () => ({ raw: comment })), { text: 'Whole.' }]
+    const { view } = await run(shape, { parts })
+    expect(view).toMatchObject({ status: 'succeeded', result: { text: 'Whole.' } })
   })
 
   test('that says an error in its stream is told of with its words', async () => {

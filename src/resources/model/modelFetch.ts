@@ -1,19 +1,18 @@
 import { TaskFailure } from '../../job/failure.ts'
+import { EventMeter } from './EventMeter.ts'
 
 /** So much of an answer is looked at, and so much of it told (UTF-16 units). */
 const MAX_LOOKED_AT_UNITS = 4096
 const MAX_TOLD_UNITS = 200
 
-/** Providers keep a line of a stream until it has its end. What is longer has none, and would fill the memory of the server. */
-const MAX_LINE_BYTES = 16 * 1024 * 1024
+/** Of one stream as it comes over the wire. Nobody reads that much; the limit on what is in it is met long before. */
+const MAX_STREAM_BYTES = 128 * 1024 * 1024
 
-/** Of one answer as it comes over the wire. Nobody reads that much; the limit on what is in it is met long before. */
-const MAX_ANSWER_BYTES = 128 * 1024 * 1024
+/** An answer in one piece is kept until it has its end. What is longer has none, and would fill the memory of the server. */
+const MAX_WHOLE_BYTES = 16 * 1024 * 1024
 
 /** An answer that is an error is read as a whole before it is understood. */
 const MAX_ERROR_BYTES = 64 * 1024
-
-const NEWLINE = 10
 
 /**
  * `fetch` for a provider. Providers look for events in whatever comes with a 200: in the page of a proxy, or in an error as JSON,
@@ -27,11 +26,11 @@ export function modelFetch(fetch: typeof globalThis.fetch, conceal: (text: strin
     const type = response.headers.get('content-type') ?? ''
     if (response.body === null) return response
     if (!response.ok) return shortened(response, response.body)
-    if (!isStreamAsked(init)) return withBody(response, response.body)
-    if (/^text\/event-stream\b/i.test(type)) return withBody(response, response.body)
+    if (!isStreamAsked(init)) return withBody(response, wholeOf(response.body))
+    if (/^text\/event-stream\b/i.test(type)) return withBody(response, streamOf(response.body))
     const [looked, body] = response.body.tee()
     const text = await beginningOf(looked)
-    if (!/^\s*[<{[]/.test(text)) return withBody(response, body)
+    if (!/^\s*[<{[]/.test(text)) return withBody(response, streamOf(body))
     await body.cancel()
     throw new TaskFailure(
       'TETHER_MODEL_FAILED',
@@ -57,21 +56,41 @@ async function shortened(
   return new Response(Buffer.concat(chunks), { status: Math.min(status, 599), statusText, headers })
 }
 
-/** The same answer with this body, which has an end, as its lines have. */
 function withBody({ status, headers }: Response, body: ReadableStream<Uint8Array>): Response {
-  let bytes = 0
-  let lineBytes = 0
-  const bounded = new TransformStream<Uint8Array, Uint8Array>({
+  return new Response(body, { status, headers })
+}
+
+function wholeOf(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  return body.pipeThrough(checked(bounded(MAX_WHOLE_BYTES)))
+}
+
+function streamOf(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  const events = new EventMeter()
+  const assertBounded = bounded(MAX_STREAM_BYTES)
+  return body.pipeThrough(
+    checked((chunk) => {
+      assertBounded(chunk)
+      events.take(chunk)
+    }),
+  )
+}
+
+/** Fails with what `check` throws of a chunk. */
+function checked(check: (chunk: Uint8Array) => void): TransformStream<Uint8Array, Uint8Array> {
+  return new TransformStream({
     transform(chunk, controller) {
-      bytes += chunk.length
-      if (bytes > MAX_ANSWER_BYTES) throw new Error(`its answer has more than ${MAX_ANSWER_BYTES} bytes`)
-      const last = chunk.lastIndexOf(NEWLINE)
-      lineBytes = last === -1 ? lineBytes + chunk.length : chunk.length - last - 1
-      if (lineBytes > MAX_LINE_BYTES) throw new Error(`a line of its answer has more than ${MAX_LINE_BYTES} bytes`)
+      check(chunk)
       controller.enqueue(chunk)
     },
   })
-  return new Response(body.pipeThrough(bounded), { status, headers })
+}
+
+function bounded(maxBytes: number): (chunk: Uint8Array) => void {
+  let bytes = 0
+  return (chunk) => {
+    bytes += chunk.length
+    if (bytes > maxBytes) throw new Error(`its answer has more than ${maxBytes} bytes`)
+  }
 }
 
 /** Providers send their request as a text of JSON. */
