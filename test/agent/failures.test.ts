@@ -14,12 +14,19 @@ import {
 } from './agentWorld.ts'
 import { failsWith, type Reply, says } from './FakeModelServer.ts'
 import { jumpRetries, type Retry } from './retries.ts'
-import type { Part } from './wire.ts'
+import { ChatCompletions, Messages, type Part } from './wire.ts'
 
 interface Outcome extends AgentWorld {
   readonly view: JobView
   readonly retries: readonly Retry[]
   readonly text: string
+}
+
+/** A stream that says `The end.`, to its last event. */
+function wholeOf(shape: Shape): string {
+  const encoder = shape === 'openai' ? new ChatCompletions() : new Messages()
+  const finish = shape === 'openai' ? 'stop' : 'end_turn'
+  return encoder.begin() + encoder.say({ text: 'The end.' }) + encoder.end(finish, { input: 10, output: 5 })
 }
 
 /** Runs an agent against these answers; back-offs pass at once. */
@@ -201,6 +208,41 @@ describe.each(SHAPES)('a model server (%s)', (shape) => {
     const parts = [...Array.from({ length: 8 }, () => ({ raw: comment })), { text: 'Whole.' }]
     const { view } = await run(shape, { parts })
     expect(view).toMatchObject({ status: 'succeeded', result: { text: 'Whole.' } })
+  })
+
+  test.each<readonly Part[]>([[{ stall: true }], [{ cut: 'FIN' }], [{ cut: 'RST' }], [{ rawForever: 'on and on' }]])(
+    'that has said its last event has answered, whatever becomes of its connection: %j',
+    async (after) => {
+      const { view, model } = await run(shape, { parts: [{ raw: wholeOf(shape) }, after] })
+      expect(view).toMatchObject({
+        status: 'succeeded',
+        result: { text: 'The end.', usage: { totalTokens: 15 } },
+      })
+      await model.untilClosed()
+    },
+  )
+
+  test.each(['\n\n', '\r\n\r\n', '\r\r'])('whose events end with %j may have its last one in pieces', async (end) => {
+    const pieces =
+      wholeOf(shape)
+        .replaceAll('\n', end.slice(0, end.length / 2))
+        .match(/[^]{1,3}/g) ?? []
+    const parts = pieces.flatMap((raw): Part[] => [{ raw }, { reached: () => undefined }])
+    const { view } = await run(shape, { parts: [...parts, { stall: true }] })
+    expect(view).toMatchObject({ status: 'succeeded', result: { text: 'The end.' } })
+  })
+
+  test.each(['FIN', 'RST'] as const)('whose connection ends (%s) before its last event has broken off', async (cut) => {
+    const whole = wholeOf(shape)
+    const raw = whole.slice(0, whole.lastIndexOf('data: '))
+    const { view } = await run(shape, { parts: [{ raw }, { cut }] })
+    expect(view).toMatchObject({ status: 'failed', failure: { message: expect.stringContaining('broke off') } })
+  })
+
+  test('that only speaks of its last event has not said it', async () => {
+    const text = 'data: [DONE]\n\ndata: {"type":"message_stop"}\n\n'
+    const { view } = await run(shape, { parts: [{ text }, { text: 'Whole.' }] })
+    expect(view).toMatchObject({ status: 'succeeded', result: { text: `${text}Whole.` } })
   })
 
   test('that says an error in its stream is told of with its words', async () => {

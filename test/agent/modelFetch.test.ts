@@ -33,6 +33,23 @@ test.each([STREAMED, { method: 'GET' }])('an answer without end is given up ($me
   expect(seen.isCancelled).toBe(true)
 })
 
+test.each(['data: [DONE]\n\n', 'event: message_stop\ndata: {"type": "message_stop"  }\n\n'])(
+  'a stream ends with %j, and its body is let go',
+  async (last) => {
+    let isCancelled = false
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(Buffer.from(`: first\n\n${last}`)),
+      cancel: () => {
+        isCancelled = true
+      },
+    })
+    const headers = { 'content-type': 'text/event-stream' }
+    const response = await modelFetch(async () => new Response(body, { headers }), String)('http://model/', STREAMED)
+    expect(await response.text()).toContain(last)
+    expect(isCancelled).toBe(true)
+  },
+)
+
 test('a key is taken out of what is told before that is cut', async () => {
   const key = `sk-${'secret'.repeat(30)}`
   const message = `${'x'.repeat(100)} bad key ${key}`

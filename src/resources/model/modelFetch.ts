@@ -1,12 +1,9 @@
 import { TaskFailure } from '../../job/failure.ts'
-import { EventMeter } from './EventMeter.ts'
+import { streamOf } from './streamOf.ts'
 
 /** So much of an answer is looked at, and so much of it told (UTF-16 units). */
 const MAX_LOOKED_AT_UNITS = 4096
 const MAX_TOLD_UNITS = 200
-
-/** Of one stream as it comes over the wire. Nobody reads that much; the limit on what is in it is met long before. */
-const MAX_STREAM_BYTES = 128 * 1024 * 1024
 
 /** An answer in one piece is kept until it has its end. What is longer has none, and would fill the memory of the server. */
 const MAX_WHOLE_BYTES = 16 * 1024 * 1024
@@ -61,36 +58,15 @@ function withBody({ status, headers }: Response, body: ReadableStream<Uint8Array
 }
 
 function wholeOf(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  return body.pipeThrough(checked(bounded(MAX_WHOLE_BYTES)))
-}
-
-function streamOf(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  const events = new EventMeter()
-  const assertBounded = bounded(MAX_STREAM_BYTES)
-  return body.pipeThrough(
-    checked((chunk) => {
-      assertBounded(chunk)
-      events.take(chunk)
-    }),
-  )
-}
-
-/** Fails with what `check` throws of a chunk. */
-function checked(check: (chunk: Uint8Array) => void): TransformStream<Uint8Array, Uint8Array> {
-  return new TransformStream({
+  let bytes = 0
+  const bounded = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
-      check(chunk)
+      bytes += chunk.length
+      if (bytes > MAX_WHOLE_BYTES) throw new Error(`its answer has more than ${MAX_WHOLE_BYTES} bytes`)
       controller.enqueue(chunk)
     },
   })
-}
-
-function bounded(maxBytes: number): (chunk: Uint8Array) => void {
-  let bytes = 0
-  return (chunk) => {
-    bytes += chunk.length
-    if (bytes > maxBytes) throw new Error(`its answer has more than ${maxBytes} bytes`)
-  }
+  return body.pipeThrough(bounded)
 }
 
 /** Providers send their request as a text of JSON. */
