@@ -12,7 +12,7 @@ import {
   startAgent,
   textOf,
 } from './agentWorld.ts'
-import { failsWith, type Reply, says } from './FakeModelServer.ts'
+import { FakeModelServer, failsWith, type Reply, says } from './FakeModelServer.ts'
 import { jumpRetries, type Retry } from './retries.ts'
 import { ChatCompletions, Messages, type Part } from './wire.ts'
 
@@ -117,6 +117,25 @@ describe.each(SHAPES)('a model server (%s)', (shape) => {
   test('that wants a longer wait than a minute is not waited for', async () => {
     const { view } = await run(shape, failsWith(429, 'quota', { 'retry-after': '61' }))
     expect(view).toMatchObject({ status: 'failed', failure: { code: 'TETHER_MODEL_FAILED', retryable: true } })
+  })
+
+  test.each([301, 302, 303, 307, 308])('that answers %i is not followed: the key is its own', async (status) => {
+    const other = await FakeModelServer.start()
+    const location = `${other.baseUrl.replace('http://', 'http://user:pass@')}/messages?secret=1#x`
+    const { view, model } = await run(shape, { status, headers: { location }, body: 'elsewhere' })
+    const { origin } = new URL(other.baseUrl)
+    expect(view.failure).toEqual({
+      code: 'TETHER_MODEL_FAILED',
+      message: `the model server at ${new URL(model.baseUrl).origin} must answer itself, and answered ${status}, which leads to ${origin}`,
+      retryable: false,
+    })
+    expect(other.requests).toEqual([])
+    expect(other.connections).toEqual([])
+  })
+
+  test.each([{}, { location: 'http://[' }])('that answers 302 with %j leads nowhere', async (headers) => {
+    const { view } = await run(shape, { status: 302, headers, body: '' })
+    expect(view.failure?.message).toMatch(/must answer itself, and answered 302, which leads to nowhere$/)
   })
 
   test('that says its error as a page is told of by its status', async () => {

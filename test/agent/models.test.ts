@@ -116,6 +116,20 @@ describe('the model of a job', () => {
     expect((await runAgent(url)).view.status).toBe('succeeded')
   })
 
+  test.each(SHAPES)('whose list is elsewhere is not looked up there (%s)', async (shape) => {
+    const other = await FakeModelServer.start()
+    const { model, url } = await openAgents({ settings: { MODEL: '' } }, shape)
+    model.list = { status: 307, headers: { location: `${other.baseUrl}/models` }, body: '' }
+    const { view } = await runAgent(url)
+    expect(view.failure).toMatchObject({
+      code: 'TETHER_MODEL_FAILED',
+      message: expect.stringContaining(`answered 307, which leads to ${new URL(other.baseUrl).origin}`),
+      retryable: false,
+    })
+    expect(other.lists).toBe(0)
+    expect(model.lists).toBe(1)
+  })
+
   test.each(['cancel', 'stop'] as const)(
     'whose list does not come is waited for no longer after a %s',
     async (kind) => {

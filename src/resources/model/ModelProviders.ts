@@ -5,6 +5,7 @@ import { ConnectedModel, fetchOfCaller } from './ConnectedModel.ts'
 import { chooseModel, type ModelChoice } from './chooseModel.ts'
 import { concealSecrets } from './concealSecrets.ts'
 import { modelFetch } from './modelFetch.ts'
+import { withoutRedirects } from './withoutRedirects.ts'
 
 const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 const ANTHROPIC_BASE_URL = 'https://api.anthropic.com/v1'
@@ -47,9 +48,10 @@ export class ModelProviders {
       const { ScriptedModel } = await import('./ScriptedModel.ts')
       return new ScriptedModel()
     }
-    const name = choice.name ?? (await this.#firstListed(choice.provider, fetch))
+    const direct = withoutRedirects(fetch)
+    const name = choice.name ?? (await this.#firstListed(choice.provider, direct))
     const shared = await this.#sharedModel({ provider: choice.provider, name })
-    return new ConnectedModel(shared, fetch)
+    return new ConnectedModel(shared, direct)
   }
 
   async #sharedModel(named: Named): Promise<LanguageModelV4> {
@@ -111,6 +113,7 @@ export class ModelProviders {
       const response = await fetch(url, { headers })
       return { status: response.status, text: await textOf(response) }
     } catch (error) {
+      if (error instanceof TaskFailure) throw error
       const reason = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
       throw new TaskFailure('TETHER_MODEL_FAILED', `no model server answered at ${url}: ${reason}`, {
         retryable: true,
