@@ -108,8 +108,17 @@ describe.each(SHAPES)('a model server (%s)', (shape) => {
     expect(retries[0]?.waitMs).toBeLessThanOrEqual(20_000)
   })
 
-  test.each(['soon', ''])('that names %j to wait is waited for as usual', async (text) => {
-    const { retries } = await run(shape, failsWith(429, 'slowly', { 'retry-after': text }), says('Thanks.'))
+  test.each([
+    { 'retry-after': 'soon' },
+    { 'retry-after': '' },
+    { 'retry-after': '0' },
+    { 'retry-after': '-1' },
+    { 'retry-after': '0.001' },
+    { 'retry-after': 'Thu, 01 Jan 2026 00:00:00 GMT' },
+    { 'retry-after-ms': '0' },
+    { 'retry-after-ms': '-100', 'retry-after': '0' },
+  ])('that names %j to wait is waited for as usual', async (headers: Readonly<Record<string, string>>) => {
+    const { retries } = await run(shape, failsWith(429, 'slowly', headers), says('Thanks.'))
     expect(retries[0]?.waitMs).toBeGreaterThanOrEqual(375)
     expect(retries[0]?.waitMs).toBeLessThanOrEqual(625)
   })

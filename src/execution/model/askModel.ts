@@ -4,7 +4,7 @@ import { AnswerBuilder, type ModelAnswer } from './ModelAnswer.ts'
 import { modelFailureOf, retryWaitOf } from './modelFailure.ts'
 import { WholeCharacters } from './WholeCharacters.ts'
 
-/** One call is made so often at the most, with waits that double between (ms), where the server names none. */
+/** One call is made so often at the most, with waits that double between (ms), or longer ones that the server names. */
 const MAX_ATTEMPTS = 5
 const FIRST_WAIT_MS = 500
 const MAX_WAIT_MS = 16_000
@@ -43,7 +43,8 @@ export async function askModel(model: LanguageModelV4, options: AskOptions, aski
       if (retry === undefined) throw modelFailureOf(error, model.modelId)
       // Where the job was asked to stop meanwhile, nobody is told of a call that will not be made.
       asking.checkpoint()
-      const waitMs = Math.round(retry.waitMs ?? Math.min(FIRST_WAIT_MS * 2 ** (attempt - 1), MAX_WAIT_MS) * jitter())
+      const ownMs = Math.min(FIRST_WAIT_MS * 2 ** (attempt - 1), MAX_WAIT_MS) * jitter()
+      const waitMs = Math.round(Math.max(ownMs, retry.leastMs))
       const reason = modelFailureOf(error, model.modelId).message.slice(0, 500)
       await asking.data('model.retry', { model: model.modelId, attempt, waitMs, reason })
       await asking.sleep(waitMs)

@@ -13,17 +13,17 @@ interface CallError {
 /** A server that asks for a longer wait than this has a reason that a retry does not meet. */
 const MAX_RETRY_AFTER_MS = 60_000
 
-/** How long to wait before a call that failed so is made again, as far as the server says; undefined where it is of no use. */
-export function retryWaitOf(error: unknown, nowMs: number): { readonly waitMs: number | undefined } | undefined {
+/** How long the server wants a call that failed so to wait before it is made again; undefined where that is of no use. */
+export function retryWaitOf(error: unknown, nowMs: number): { readonly leastMs: number } | undefined {
   const call = callErrorOf(error)
-  if (error instanceof CutAnswer || isCut(call)) return { waitMs: undefined }
+  if (error instanceof CutAnswer || isCut(call)) return { leastMs: 0 }
   if (call === undefined) return undefined
   const { statusCode, isRetryable } = call
   const isTemporary =
     statusCode === undefined ? isRetryable : statusCode === 408 || statusCode === 429 || statusCode >= 500
   if (!isTemporary) return undefined
-  const waitMs = retryAfterMs(call.headers, nowMs)
-  return waitMs !== undefined && waitMs > MAX_RETRY_AFTER_MS ? undefined : { waitMs }
+  const leastMs = retryAfterMs(call.headers, nowMs)
+  return leastMs > MAX_RETRY_AFTER_MS ? undefined : { leastMs }
 }
 
 /** The one error that a job fails with whose model call did. `model` is the name that was asked for. */
@@ -84,14 +84,14 @@ function callErrorOf(error: unknown): CallError | undefined {
   }
 }
 
-/** RFC 9110, section 10.2.3: seconds or a date; some servers say milliseconds besides. */
-function retryAfterMs(headers: Readonly<Record<string, string>>, nowMs: number): number | undefined {
+/** RFC 9110, section 10.2.3: seconds or a date; some servers say milliseconds besides. 0 where it says nothing that can be waited for. */
+function retryAfterMs(headers: Readonly<Record<string, string>>, nowMs: number): number {
   const ms = Number.parseFloat(headers['retry-after-ms'] ?? '')
   if (Number.isFinite(ms)) return Math.max(0, ms)
   const text = headers['retry-after']?.trim() ?? ''
-  if (text === '') return undefined
+  if (text === '') return 0
   const seconds = Number(text)
   if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000)
   const date = Date.parse(text)
-  return Number.isNaN(date) ? undefined : Math.max(0, date - nowMs)
+  return Number.isNaN(date) ? 0 : Math.max(0, date - nowMs)
 }
