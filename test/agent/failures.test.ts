@@ -147,6 +147,17 @@ describe.each(SHAPES)('a model server (%s)', (shape) => {
     expect(view.failure?.message).toMatch(/must answer itself, and answered 302, which leads to nowhere$/)
   })
 
+  test('that says its status in words of any script is told of', async () => {
+    // Node writes them a byte for a character.
+    const statusText = Buffer.from('Zu früh, 忙').toString('latin1')
+    const { view } = await run(shape, { status: 400, statusText, body: '' })
+    expect(view.failure).toMatchObject({
+      code: 'TETHER_MODEL_FAILED',
+      message: 'the call of the model fake failed (400): Zu früh, ?',
+      retryable: false,
+    })
+  })
+
   test('that says its error as a page is told of by its status', async () => {
     const page = { status: 502, statusText: 'Bad Gateway', headers: { 'content-type': 'text/html' } }
     const { view } = await run(shape, ...Array.from({ length: 5 }, () => ({ ...page, body: '<h1>nginx</h1>' })))

@@ -11,6 +11,9 @@ const MAX_WHOLE_BYTES = 16 * 1024 * 1024
 /** An answer that is an error is read as a whole before it is understood. */
 const MAX_ERROR_BYTES = 64 * 1024
 
+/** What a `Response` does not take as the words of its status (RFC 9112, section 4), though a server may send them. */
+const NO_REASON_PHRASE = /[^\t\x20-\x7e\x80-\xff]/gu
+
 /**
  * `fetch` for a provider. Providers look for events in whatever comes with a 200: in the page of a proxy, or in an error as JSON,
  * they find none, and say only that the stream has ended. Such an answer rejects with what it says. By its text, since a stream of
@@ -50,7 +53,11 @@ async function shortened(
     if (bytes >= MAX_ERROR_BYTES) break
   }
   // A server may answer with a number that is none (Fetch Standard: 200 to 599).
-  return new Response(Buffer.concat(chunks), { status: Math.min(status, 599), statusText, headers })
+  return new Response(Buffer.concat(chunks), {
+    status: Math.min(status, 599),
+    statusText: statusText.replaceAll(NO_REASON_PHRASE, '?'),
+    headers,
+  })
 }
 
 function withBody({ status, headers }: Response, body: ReadableStream<Uint8Array>): Response {
