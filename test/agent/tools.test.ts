@@ -315,9 +315,12 @@ describe('an agent', () => {
     })
   })
 
-  test('whose server says no usage is still held to maxTokens, by what was sent and said', async () => {
+  test.each([
+    ['no usage', null],
+    ['a usage of zeros', { input: 0, output: 0 }],
+  ])('whose server says %s is still held to maxTokens, by what was sent and said', async (_name, usage) => {
     const { model, url } = await openAgents()
-    model.answers(() => ({ parts: [{ text: 'x'.repeat(4000) }, { call: 'no_such_tool', input: {} }], usage: null }))
+    model.answers(() => ({ parts: [{ text: 'x'.repeat(4000) }, { call: 'no_such_tool', input: {} }], usage }))
     const { view } = await runAgent(url, { input: { prompt: 'Go.', maxTokens: 6000 } })
     expect(view.failure?.code).toBe('TETHER_MAX_TOKENS')
     expect(model.requests.length).toBeLessThan(6)

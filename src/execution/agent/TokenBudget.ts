@@ -41,9 +41,10 @@ export class TokenBudget {
     this.#usedTokens += totalTokens
   }
 
-  /** Counts a call: what the server said, or else what was sent and came back. */
+  /** Counts a call: what the server said, or else what was sent and came back. No call takes nothing: 0 is not said. */
   countCall(usage: Usage, prompt: LanguageModelV4Prompt, answer: string): void {
-    if (usage.totalTokens !== undefined || this.#maxTokens === undefined) this.count(usage)
+    const isSaid = usage.totalTokens !== undefined && usage.totalTokens > 0
+    if (isSaid || this.#maxTokens === undefined) this.count(usage)
     else this.#usedTokens += Math.ceil((JSON.stringify(prompt).length + answer.length) / UNITS_PER_TOKEN)
   }
 
