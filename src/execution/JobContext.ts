@@ -17,6 +17,7 @@ import { describeArtifact } from './artifact.ts'
 import type { Execution } from './Execution.ts'
 import type { ContextOrder } from './ExecutionOrder.ts'
 import { JobModel } from './model/JobModel.ts'
+import { repeated } from './model/repeated.ts'
 import { refusalOf } from './refusalOf.ts'
 import { runCommand } from './runCommand.ts'
 import { runTool } from './runTool.ts'
@@ -203,18 +204,22 @@ export class JobContext implements TaskContext {
   async #model(name: string | undefined): Promise<LanguageModelV4> {
     const { models } = this.#resources
     const fetch: typeof globalThis.fetch = (input, init) => this.#openConnections().fetch(input, init)
-    try {
-      const model = await models.open(name, fetch)
-      return new JobModel(model, {
-        scope: this.#scope,
-        emit: (event) => this.#emit(event),
-        onUsage: (usage) => this.#execution.addUsage(usage),
-        conceal: (error) => models.conceal(error),
-      })
-    } catch (error) {
-      if (this.#scope.isCancelled) this.#scope.checkpoint()
-      throw models.conceal(error)
+    const open = async (): Promise<LanguageModelV4> => {
+      try {
+        return await models.open(name, fetch)
+      } catch (error) {
+        if (this.#scope.isCancelled) this.#scope.checkpoint()
+        throw models.conceal(error)
+      }
     }
+    // To look up which one is listed first is a call too.
+    const model = await repeated({ model: name ?? 'listed first', make: open, hasBegun: () => false }, this)
+    return new JobModel(model, {
+      scope: this.#scope,
+      emit: (event) => this.#emit(event),
+      onUsage: (usage) => this.#execution.addUsage(usage),
+      conceal: (error) => models.conceal(error),
+    })
   }
 
   agent(options: AgentOptions): Promise<AgentResult> {

@@ -69,6 +69,8 @@ export class FakeModelServer {
   readonly connections: SeenConnection[] = []
   /** What `/v1/models` is answered with. */
   list: Reply = { status: 200, body: JSON.stringify({ data: [{ id: 'first-of-list' }, { id: 'second' }] }) }
+  /** Gives the answer to each. */
+  lookUp = (): Reply => this.list
   /** How often a list was asked for. */
   lists = 0
   #answer: Answerer = () => says('Done.')
@@ -166,7 +168,7 @@ export class FakeModelServer {
     const path = request.url ?? ''
     if (path.endsWith('/models')) {
       this.lists += 1
-      await this.#send(this.list, response, new ChatCompletions(), connection)
+      await this.#send(this.lookUp(), response, new ChatCompletions(), connection)
       return
     }
     const body: ModelRequest = JSON.parse(text)

@@ -5,9 +5,23 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { readConfig } from '../../src/config.ts'
 import type { JobView } from '../../src/job/view.ts'
 import { openTether } from '../../src/tether.ts'
-import { openWorld, taskOf, temporaryFolder } from '../world.ts'
-import { ended, KEY, logOf, openAgents, runAgent, SHAPES, settingsFor, startAgent } from './agentWorld.ts'
-import { FakeModelServer, failsWith, says } from './FakeModelServer.ts'
+import { JumpingClock } from '../JumpingClock.ts'
+import { jobOf } from '../server/requests.ts'
+import { Gate, openWorld, taskOf, temporaryFolder } from '../world.ts'
+import {
+  ended,
+  KEY,
+  logOf,
+  openAgents,
+  runAgent,
+  SHAPES,
+  settingsFor,
+  startAgent,
+  stepsOf,
+  untilEvent,
+} from './agentWorld.ts'
+import { FakeModelServer, failsWith, type Reply, says } from './FakeModelServer.ts'
+import { jumpRetries } from './retries.ts'
 
 /** Runs an agent on a server with these settings, next to two model servers. */
 async function ask(
@@ -23,6 +37,11 @@ async function ask(
     ...anthropic.requests.map(({ body }) => `anthropic ${body.model}`),
   ]
   return { view, asked, lists: openai.lists + anthropic.lists }
+}
+
+/** A list whose first model has this name. */
+function listOf(id: string): Reply {
+  return { body: JSON.stringify({ data: [{ id }, { id: 'second' }] }) }
 }
 
 describe('the model of a job', () => {
@@ -98,22 +117,88 @@ describe('the model of a job', () => {
 
   test.each([
     ['is empty', { body: '{"data":[]}' }, 'TETHER_MODEL_FAILED', false],
+    ['is no content', { status: 204, body: '' }, 'TETHER_MODEL_FAILED', false],
     ['is none', { body: '<html>' }, 'TETHER_MODEL_FAILED', false],
     ['has no ids', { body: '{"data":[{"name":"x"}]}' }, 'TETHER_MODEL_FAILED', false],
     ['is not there', { status: 404, body: '' }, 'TETHER_MODEL_FAILED', false],
     ['is refused', failsWith(401, 'who?'), 'TETHER_MODEL_UNAUTHORIZED', false],
     ['is not to be had now', failsWith(503, 'starting'), 'TETHER_MODEL_FAILED', true],
     ['breaks off', { parts: [{ raw: '{"data":[' }, { cut: 'RST' as const }] }, 'TETHER_MODEL_FAILED', true],
+    ['wants a long wait', failsWith(429, 'quota', { 'retry-after': '61' }), 'TETHER_MODEL_FAILED', true],
+    ['begins with a name that has spaces', listOf('a model'), 'TETHER_MODEL_FAILED', false],
+    ['begins with a name that has control characters', listOf('model\r\nx: y'), 'TETHER_MODEL_FAILED', false],
+    ['begins with an empty name', listOf(''), 'TETHER_MODEL_FAILED', false],
+    ['begins with a name without end', listOf('x'.repeat(201)), 'TETHER_MODEL_FAILED', false],
   ])('that is the first of a list which %s fails with one error', async (_name, list, code, retryable) => {
-    const { model, url } = await openAgents({ settings: { MODEL: '' } })
+    const clock = new JumpingClock()
+    const { model, url } = await openAgents({ settings: { MODEL: '' }, clock })
     model.list = list
-    const { view } = await runAgent(url)
+    const id = await startAgent(url)
+    const retries = await jumpRetries(url, id, clock)
+    const view = await ended(url, id)
     expect(view).toMatchObject({ status: 'failed', failure: { code, retryable } })
+    expect(retries).toHaveLength(retryable && !('headers' in list && 'retry-after' in list.headers) ? 4 : 0)
+    expect(model.lists).toBe(retries.length + 1)
     expect(view.failure?.message).toContain(`${model.baseUrl}/models`)
     expect(model.requests).toEqual([])
     model.list = { body: '{"data":[{"id":"now"}]}' }
     // What was not found is not remembered.
     expect((await runAgent(url)).view.status).toBe('succeeded')
+  })
+
+  test('may have a name of 200 characters', async () => {
+    const { model, url } = await openAgents({ settings: { MODEL: '' } })
+    model.list = listOf('~'.repeat(200))
+    expect((await runAgent(url)).view.status).toBe('succeeded')
+    expect(model.requests[0]?.body.model).toBe('~'.repeat(200))
+  })
+
+  test.each(SHAPES)('whose list is not to be had at first is asked for again (%s)', async (shape) => {
+    const clock = new JumpingClock()
+    const { model, url } = await openAgents({ settings: { MODEL: '' }, clock }, shape)
+    const lists = [
+      failsWith(503, KEY, { 'retry-after': '7' }),
+      failsWith(429, 'slowly', { 'retry-after': '0' }),
+      { parts: [{ raw: '{"data":[' }, { cut: 'RST' as const }] },
+      listOf('at-last'),
+    ]
+    model.lookUp = () => lists.shift() ?? listOf('never')
+    const id = await startAgent(url)
+    const retries = await jumpRetries(url, id, clock)
+    expect(await ended(url, id)).toMatchObject({ status: 'succeeded' })
+    expect(model.requests.map(({ body }) => body.model)).toEqual(['at-last'])
+    expect(retries.map(({ attempt }) => attempt)).toEqual([1, 2, 3])
+    expect(retries[0]).toMatchObject({ waitMs: 7000, reason: expect.stringContaining(`${model.baseUrl}/models`) })
+    for (const [index, { waitMs }] of retries.slice(1).entries()) {
+      expect(waitMs).toBeGreaterThanOrEqual(750 * 2 ** index)
+      expect(waitMs).toBeLessThanOrEqual(1250 * 2 ** index)
+    }
+  })
+
+  test.each([
+    ['cancel', 'cancelled'],
+    ['stop', 'stopped'],
+  ])('whose list is to be asked for again is not after a %s', async (kind, status) => {
+    const { model, url } = await openAgents({ settings: { MODEL: '' } })
+    model.list = failsWith(503, 'busy', { 'retry-after': '60' })
+    const id = await startAgent(url)
+    await untilEvent(url, id, (event) => event.type === 'data' && event.name === 'model.retry')
+    await fetch(`${url}/jobs/${id}/${kind}?wait=20`, { method: 'POST' })
+    expect(await jobOf(url, id)).toMatchObject({ status, receipt: { confirmed: true } })
+    expect(model.lists).toBe(1)
+  })
+
+  test.each(['cancel', 'stop'] as const)('whose list fails during a %s is not asked for again', async (kind) => {
+    const go = new Gate()
+    const { model, url } = await openAgents({ settings: { MODEL: '' } })
+    model.list = { ...failsWith(503, 'busy'), beforeHead: go.opened }
+    const id = await startAgent(url)
+    await expect.poll(() => model.lists).toBe(1)
+    await fetch(`${url}/jobs/${id}/${kind}`, { method: 'POST' })
+    go.open()
+    expect((await ended(url, id)).status).toBe(kind === 'cancel' ? 'cancelled' : 'stopped')
+    expect(stepsOf(await logOf(url, id))).not.toContain('data')
+    expect(model.lists).toBe(1)
   })
 
   test.each(SHAPES)('whose list is elsewhere is not looked up there (%s)', async (shape) => {
@@ -231,11 +316,16 @@ describe('the key of a server', () => {
 })
 
 test('a key that stands in the address of the model server is not told where that cannot be reached', async () => {
+  const clock = new JumpingClock()
   const { url } = await openWorld({
+    clock,
     // Nothing listens at port 1.
     settings: { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: `http://127.0.0.1:1/${KEY}/v1` },
   })
-  const { view, events } = await runAgent(url)
+  const id = await startAgent(url)
+  const retries = await jumpRetries(url, id, clock)
+  const [view, events] = [await ended(url, id), await logOf(url, id)]
+  expect(retries).toHaveLength(4)
   expect(view.failure?.message).toContain('no model server answered at http://127.0.0.1:1/[redacted]/v1/models')
   expect(JSON.stringify([view, events])).not.toContain(KEY)
 })

@@ -1,22 +1,9 @@
 import type { LanguageModelV4, LanguageModelV4CallOptions } from '@ai-sdk/provider'
 import { TaskFailure } from '../../job/failure.ts'
 import { AnswerBuilder, type ModelAnswer } from './ModelAnswer.ts'
-import { modelFailureOf, retryWaitOf } from './modelFailure.ts'
+import { modelFailureOf } from './modelFailure.ts'
+import { type Asking, repeated } from './repeated.ts'
 import { WholeCharacters } from './WholeCharacters.ts'
-
-/** One call is made so often at the most, with waits that double between (ms), or longer ones that the server names. */
-const MAX_ATTEMPTS = 5
-const FIRST_WAIT_MS = 500
-const MAX_WAIT_MS = 16_000
-
-/** What a call works with: the parts of `TaskContext` that it needs. */
-export interface Asking {
-  /** A boundary, also in the middle: a stop or cancel ends the wait. @throws {JobStopped} */
-  sleep(ms: number): Promise<void>
-  checkpoint(): void
-  /** Told before each wait, so that readers see why nothing comes. */
-  data(name: string, value: { readonly [key: string]: string | number }): Promise<void>
-}
 
 export interface AskOptions extends LanguageModelV4CallOptions {
   /** Text as it comes. */
@@ -31,24 +18,21 @@ export interface AskOptions extends LanguageModelV4CallOptions {
  * @throws {JobStopped}
  */
 export async function askModel(model: LanguageModelV4, options: AskOptions, asking: Asking): Promise<ModelAnswer> {
-  for (let attempt = 1; ; attempt += 1) {
-    const builder = new AnswerBuilder()
-    try {
+  let builder = new AnswerBuilder()
+  const call = {
+    model: model.modelId,
+    make: async () => {
+      builder = new AnswerBuilder()
       await read(model, options, builder)
       return wholeOf(builder, model.modelId)
-    } catch (error) {
-      // Which error surfaced says nothing: a job that was cancelled fails in as many ways as there are libraries.
-      if (isOwnEnd(error)) throw error
-      const retry = builder.hasBegun || attempt >= MAX_ATTEMPTS ? undefined : retryWaitOf(error, Date.now())
-      if (retry === undefined) throw modelFailureOf(error, model.modelId)
-      // Where the job was asked to stop meanwhile, nobody is told of a call that will not be made.
-      asking.checkpoint()
-      const ownMs = Math.min(FIRST_WAIT_MS * 2 ** (attempt - 1), MAX_WAIT_MS) * jitter()
-      const waitMs = Math.round(Math.max(ownMs, retry.leastMs))
-      const reason = modelFailureOf(error, model.modelId).message.slice(0, 500)
-      await asking.data('model.retry', { model: model.modelId, attempt, waitMs, reason })
-      await asking.sleep(waitMs)
-    }
+    },
+    hasBegun: () => builder.hasBegun,
+  }
+  try {
+    return await repeated(call, asking)
+  } catch (error) {
+    // Which error surfaced says nothing: a job that was cancelled fails in as many ways as there are libraries.
+    throw isOwnEnd(error) ? error : modelFailureOf(error, model.modelId)
   }
 }
 
@@ -87,8 +71,4 @@ function wholeOf(builder: AnswerBuilder, model: string): ModelAnswer {
 
 function isOwnEnd(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'AbortError'
-}
-
-function jitter(): number {
-  return 0.75 + Math.random() / 2
 }

@@ -14,6 +14,9 @@ const ANTHROPIC_VERSION = '2023-06-01'
 /** A list of models is short; what is longer is none. */
 const MAX_LIST_BYTES = 4 * 1024 * 1024
 
+/** It goes into every request, event and message. */
+const MODEL_NAME = /^[!-~]{1,200}$/
+
 const MAX_KEPT_MODELS = 100
 
 type Named = Extract<ModelChoice, { provider: 'openai' | 'anthropic' }> & { readonly name: string }
@@ -90,18 +93,14 @@ export class ModelProviders {
     const known = this.#listed.get(provider)
     if (known !== undefined) return known
     const url = `${this.#baseUrlOf(provider)}/models`
-    const { status, text } = await this.#askList(url, provider, fetch)
-    const name = status === 200 ? firstIn(text) : undefined
-    if (name === undefined) throw notListed(url, status)
+    const name = firstIn(await this.#askList(url, provider, fetch))
+    if (name === undefined) throw new TaskFailure('TETHER_MODEL_FAILED', noneListed(url, 'listed none'))
+    if (!MODEL_NAME.test(name)) throw new TaskFailure('TETHER_MODEL_FAILED', badlyNamed(url, name))
     this.#listed.set(provider, name)
     return name
   }
 
-  async #askList(
-    url: string,
-    provider: 'openai' | 'anthropic',
-    fetch: typeof globalThis.fetch,
-  ): Promise<{ readonly status: number; readonly text: string }> {
+  async #askList(url: string, provider: 'openai' | 'anthropic', fetch: typeof globalThis.fetch): Promise<string> {
     const { openaiApiKey, anthropicApiKey } = this.settings
     const headers: Record<string, string> =
       provider === 'anthropic'
@@ -111,11 +110,14 @@ export class ModelProviders {
           : { authorization: `Bearer ${openaiApiKey}` }
     try {
       const response = await fetch(url, { headers })
-      return { status: response.status, text: await textOf(response) }
+      const text = await textOf(response)
+      if (response.ok) return text
+      throw failedList(url, response)
     } catch (error) {
       if (error instanceof TaskFailure) throw error
       const reason = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
-      throw new TaskFailure('TETHER_MODEL_FAILED', `no model server answered at ${url}: ${reason}`, {
+      throw new ListFailure('TETHER_MODEL_FAILED', `no model server answered at ${url}: ${reason}`, {
+        url,
         retryable: true,
         cause: error,
       })
@@ -123,15 +125,42 @@ export class ModelProviders {
   }
 }
 
-function notListed(url: string, status: number): TaskFailure {
-  if (status === 401 || status === 403) {
-    return new TaskFailure('TETHER_MODEL_UNAUTHORIZED', `the model server at ${url} refused the key (${status})`)
+/** Has the fields by which the call of a model that failed is known, so that this one is made again like those. */
+class ListFailure extends TaskFailure {
+  readonly url: string
+  readonly isRetryable: boolean
+  readonly statusCode: number | undefined
+  readonly responseHeaders: Readonly<Record<string, string>>
+
+  constructor(
+    code: string,
+    message: string,
+    call: { url: string; retryable: boolean; response?: Response; cause?: unknown },
+  ) {
+    super(code, message, call)
+    this.url = call.url
+    this.isRetryable = call.retryable
+    this.statusCode = call.response?.status
+    this.responseHeaders = Object.fromEntries(call.response?.headers ?? [])
   }
-  return new TaskFailure(
-    'TETHER_MODEL_FAILED',
-    `the model server must list a model at ${url} where MODEL names none, and answered ${status} without one`,
-    { retryable: status === 429 || status >= 500 },
-  )
+}
+
+function failedList(url: string, response: Response): ListFailure {
+  const { status } = response
+  if (status === 401 || status === 403) {
+    const message = `the model server at ${url} refused the key (${status})`
+    return new ListFailure('TETHER_MODEL_UNAUTHORIZED', message, { url, response, retryable: false })
+  }
+  const retryable = status === 408 || status === 429 || status >= 500
+  return new ListFailure('TETHER_MODEL_FAILED', noneListed(url, `answered ${status}`), { url, response, retryable })
+}
+
+function noneListed(url: string, instead: string): string {
+  return `the model server must list a model at ${url} where MODEL names none, and ${instead}`
+}
+
+function badlyNamed(url: string, name: string): string {
+  return `the first model listed at ${url} must have an id of 1 to 200 visible ASCII characters, got ${JSON.stringify(name.slice(0, 200))}`
 }
 
 async function textOf(response: Response): Promise<string> {
