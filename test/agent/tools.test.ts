@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { type AgentTool, defineTool, type TaskContext, Type } from '../../src/execution/task.ts'
-import { taskOf } from '../world.ts'
-import { ended, openAgents, runAgent, SHAPES, type Shape, startAgent } from './agentWorld.ts'
+import { ask } from '../server/requests.ts'
+import { Gate, taskOf } from '../world.ts'
+import { ended, logOf, openAgents, runAgent, SHAPES, type Shape, startAgent, untilEvent } from './agentWorld.ts'
 import { calls, type ModelRequest, type Reply, says } from './FakeModelServer.ts'
 
 const adds = defineTool({
@@ -164,6 +165,63 @@ describe('calls of tools', () => {
     )
     expect(seen).toEqual(['slow1', 'both2', 'both2+both3', 'both2+both3+both4', 'other5', 'slow6'])
     expect(all.map(({ text }) => text)).toEqual(['slow1', 'both2', 'both3', 'both4', 'other5', 'slow6'])
+  })
+
+  test('of one tool run sixty-four at a time, and those past the first 256 of an answer are refused', async () => {
+    let running = 0
+    let most = 0
+    let runs = 0
+    const reads = defineTool({
+      name: 'read',
+      description: 'Reads.',
+      input: Type.Object({ n: Type.Integer() }),
+      isParallel: true,
+      async run(ctx, { n }) {
+        runs += 1
+        most = Math.max(most, ++running)
+        await ctx.sleep(n % 3)
+        running -= 1
+        return `read ${n}`
+      },
+    })
+    const numbers = Array.from({ length: 300 }, (_, n) => n)
+    const { told: all, events } = await told('anthropic', calls(...numbers.map((n) => ['read', { n }] as const)), [
+      reads,
+    ])
+    expect({ most, runs }).toEqual({ most: 64, runs: 256 })
+    expect(all.map(({ id }) => id)).toEqual(numbers.map((n) => `call_${n + 1}`))
+    expect(all.slice(0, 256).map(({ text }) => text)).toEqual(numbers.slice(0, 256).map((n) => `read ${n}`))
+    const refused = { text: 'not run: one answer may call 256 tools, this one calls 300', isError: true }
+    expect(all.slice(256)).toEqual(numbers.slice(256).map((n) => ({ id: `call_${n + 1}`, ...refused })))
+    expect(events.filter(({ type }) => type === 'tool.finished')).toHaveLength(256)
+  })
+
+  test.each(['stop', 'cancel'])('that wait for their turn are never begun after a %s', async (kind) => {
+    const go = new Gate()
+    const waits = defineTool({
+      name: 'wait',
+      description: 'Waits.',
+      input: Type.Object({}),
+      isParallel: true,
+      async run(ctx) {
+        await (kind === 'stop' ? go.opened : new Promise((resolve) => ctx.signal.addEventListener('abort', resolve)))
+        return 'waited'
+      },
+    })
+    const { model, url } = await openAgents({ tasks: [worksWith([waits])] })
+    model.script(calls(...Array.from({ length: 100 }, () => ['wait', {}] as const)))
+    const id = await startAgent(url, { task: 'works', input: null })
+    let begun = 0
+    await untilEvent(url, id, ({ type }) => type === 'tool.started' && ++begun % 64 === 0)
+    await ask(url, `/jobs/${id}/${kind}`, { method: 'POST' })
+    go.open()
+    expect(await ended(url, id)).toMatchObject({
+      status: kind === 'stop' ? 'stopped' : 'cancelled',
+      receipt: { confirmed: true },
+    })
+    const events = await logOf(url, id)
+    expect(events.filter(({ type }) => type === 'tool.started')).toHaveLength(64)
+    model.seal()
   })
 
   test('that throw are told, whatever it is that they throw', async () => {

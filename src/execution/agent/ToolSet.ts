@@ -14,6 +14,12 @@ const TOOL_NAME = /^[a-zA-Z][a-zA-Z0-9_-]{0,63}$/
 /** What a model gets to read of one tool's answer at the most (UTF-16 units); the tools that are built in stay below. */
 const MAX_TOLD_UNITS = 100_000
 
+/** So many calls of one answer run at the same time: a thousand files or sub-agents at once are more than the machine has room for. */
+const MAX_AT_A_TIME = 64
+
+/** A model that calls more tools in one answer than this calls them for ever; each has its result in the conversation from then on. */
+const MAX_CALLS = 256
+
 /** To compile one takes a millisecond and tens of kilobytes, and agents are many where tools are few. */
 const validators = new WeakMap<TSchema, Validator>()
 
@@ -41,13 +47,14 @@ export class ToolSet {
 
   /** Runs the calls of one answer and settles with what to tell the model of each, in their order. @throws {JobStopped} */
   async answer(ctx: TaskContext, calls: readonly LanguageModelV4ToolCall[]): Promise<readonly ToolResult[]> {
+    const taken = calls.slice(0, MAX_CALLS)
     const results: ToolResult[] = []
-    for (let next = 0; next < calls.length; ) {
-      const together = this.#togetherFrom(calls, next)
-      results.push(...(await settledInOrder(together.map((call) => this.#run(ctx, call)))))
-      next += together.length
+    while (results.length < taken.length) {
+      const together = this.#togetherFrom(taken, results.length)
+      results.push(...(await mappedInOrder(together, (call) => this.#run(ctx, call))))
     }
-    return results
+    const tooMany = refusal(`not run: one answer may call ${MAX_CALLS} tools, this one calls ${calls.length}`)
+    return [...results, ...calls.slice(MAX_CALLS).map((call) => resultOf(call, tooMany))]
   }
 
   /** Calls of one tool that follow each other and may run at the same time; else the one call. */
@@ -59,12 +66,8 @@ export class ToolSet {
     return end === -1 ? rest : rest.slice(0, end)
   }
 
-  async #run(ctx: TaskContext, { toolCallId, toolName, input }: LanguageModelV4ToolCall): Promise<ToolResult> {
-    const { text, ok } = await this.#answerOf(ctx, toolName, input)
-    const value =
-      text.length > MAX_TOLD_UNITS ? `${text.slice(0, MAX_TOLD_UNITS)}\n… cut: ${text.length} characters in all` : text
-    const output = { type: ok === false ? 'error-text' : 'text', value: value.toWellFormed() } as const
-    return { type: 'tool-result', toolCallId, toolName, output }
+  async #run(ctx: TaskContext, call: LanguageModelV4ToolCall): Promise<ToolResult> {
+    return resultOf(call, await this.#answerOf(ctx, call.toolName, call.input))
   }
 
   async #answerOf(ctx: TaskContext, name: string, json: string): Promise<ToolAnswer> {
@@ -98,13 +101,28 @@ function validatorOf(schema: TSchema): Validator {
   return made
 }
 
-/** All of them, also where one is rejected: none goes on unseen. */
-async function settledInOrder<T>(promises: readonly Promise<T>[]): Promise<readonly T[]> {
-  const settled = await Promise.allSettled(promises)
-  return settled.map((one) => {
-    if (one.status === 'fulfilled') return one.value
-    throw one.reason
-  })
+/**
+ * What `work` makes of each, so many at a time. All that was begun has settled by then, also where one is rejected, after which
+ * none begins.
+ */
+async function mappedInOrder<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {
+  const results: R[] = []
+  // One iterator for all: a helper's, unlike that of the array, is closed for the others by the loop that throws.
+  const waiting = items.entries().take(items.length)
+  const settled = await Promise.allSettled(
+    Array.from({ length: Math.min(MAX_AT_A_TIME, items.length) }, async () => {
+      for (const [index, item] of waiting) results[index] = await work(item)
+    }),
+  )
+  for (const one of settled) if (one.status === 'rejected') throw one.reason
+  return results
+}
+
+function resultOf({ toolCallId, toolName }: LanguageModelV4ToolCall, { text, ok }: ToolAnswer): ToolResult {
+  const value =
+    text.length > MAX_TOLD_UNITS ? `${text.slice(0, MAX_TOLD_UNITS)}\n… cut: ${text.length} characters in all` : text
+  const output = { type: ok === false ? 'error-text' : 'text', value: value.toWellFormed() } as const
+  return { type: 'tool-result', toolCallId, toolName, output }
 }
 
 function refusal(text: string): ToolAnswer {
