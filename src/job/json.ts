@@ -1,6 +1,29 @@
 /** What `JSON.parse` can give. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
 
+/** Values that come from outside are nested no deeper: what walks one by recursion (also `JSON.stringify`) would run out of stack. */
+export const MAX_JSON_DEPTH = 100
+
+/** The objects and arrays that `value` is and holds, one depth after the other. Not recursive. */
+export function* depthsOf(value: unknown): Generator<readonly object[]> {
+  let level = containersIn([value])
+  while (level.length > 0) {
+    yield level
+    level = level.flatMap((container) => containersIn(Object.values(container)))
+  }
+}
+
+/** Whether something stands more than `MAX_JSON_DEPTH` below `value`. */
+export function isTooDeep(value: unknown): boolean {
+  return depthsOf(value)
+    .drop(MAX_JSON_DEPTH + 1)
+    .some(() => true)
+}
+
+function containersIn(values: readonly unknown[]): readonly object[] {
+  return values.filter((value) => typeof value === 'object' && value !== null)
+}
+
 /**
  * One text for equal values: keys sorted at every level, no white space. Two bodies are the same where these texts are.
  * `JSON.stringify` cannot serve: it keeps the order in which the keys were written. Not recursive: a body of 16 KiB can be

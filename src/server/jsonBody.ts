@@ -1,8 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { TetherError } from '../job/error.ts'
-
-/** Deeper bodies are refused: what walks a value by recursion (also `JSON.stringify`) would run out of stack. */
-const MAX_BODY_DEPTH = 100
+import { depthsOf, MAX_JSON_DEPTH } from '../job/json.ts'
 
 /** Takes bodies of `application/json` and no others. An empty body is an absent one. */
 export function addJsonParser(app: FastifyInstance): void {
@@ -15,10 +13,12 @@ export function addJsonParser(app: FastifyInstance): void {
 /** @throws {TetherError} `TETHER_INVALID_REQUEST` */
 function parseBody(text: string): unknown {
   const value = parseJson(text)
-  let level = [value]
-  for (let depth = 0; level.length > 0; depth += 1) {
-    if (depth > MAX_BODY_DEPTH) throw refused(`the body must be nested no deeper than ${MAX_BODY_DEPTH} levels`)
-    level = level.flatMap(childrenOf)
+  let depth = 0
+  for (const level of depthsOf(value)) {
+    if (depth > MAX_JSON_DEPTH) throw refused(`the body must be nested no deeper than ${MAX_JSON_DEPTH} levels`)
+    // `JSON.parse` makes a member of it like any other, but whatever copies the object by assignment would replace its prototype.
+    if (level.some((one) => Object.hasOwn(one, '__proto__'))) throw refused('the body must have no key __proto__')
+    depth += 1
   }
   return value
 }
@@ -30,14 +30,6 @@ function parseJson(text: string): unknown {
   } catch (error) {
     throw refused(`the body must be JSON: ${error instanceof Error ? error.message : 'it cannot be read'}`)
   }
-}
-
-/** The objects and arrays inside one, without its own text. */
-function childrenOf(value: unknown): unknown[] {
-  if (typeof value !== 'object' || value === null) return []
-  // `JSON.parse` makes a member of it like any other, but whatever copies the object by assignment would replace its prototype.
-  if (Object.hasOwn(value, '__proto__')) throw refused('the body must have no key __proto__')
-  return Object.values(value).filter((child) => typeof child === 'object' && child !== null)
 }
 
 function refused(message: string): TetherError {

@@ -81,6 +81,24 @@ describe.each(SHAPES)('a model (%s) that calls', (shape) => {
     expect(inputs).toEqual([{}, {}, {}, {}])
   })
 
+  test('a tool with what is nested very deeply is told so, and goes on', async () => {
+    const nest = (levels: number): string => `{"a":1,"b":2,"deep":${'['.repeat(levels)}${']'.repeat(levels)}}`
+    const deep = defineTool({
+      name: 'deep',
+      description: 'Goes deep.',
+      input: Type.Object({}),
+      run: async () => 'deep',
+    })
+    const { told: all, body } = await told(
+      shape,
+      calls(['deep', nest(100)], ['deep', nest(101)], ['deep', nest(200_000)]),
+      [deep],
+    )
+    const refused = 'the input of the call must be nested no deeper than 100 levels'
+    expect(all.map(({ text }) => text)).toEqual(['deep', refused, refused])
+    expect(JSON.stringify(body.messages)).not.toContain('['.repeat(101))
+  })
+
   test('a tool that takes nothing with nothing is understood', async () => {
     const { told: all } = await told(shape, calls(['no_input', ''], ['no_input', '{}']))
     expect(all.map(({ text }) => text)).toEqual(['{}', '{}'])

@@ -2,8 +2,8 @@ import type { LanguageModelV4FunctionTool, LanguageModelV4Message, LanguageModel
 import type { TSchema } from 'typebox'
 import { Compile, type Validator } from 'typebox/compile'
 import { TaskFailure } from '../../job/failure.ts'
-import type { Json } from '../../job/json.ts'
 import { messageOf } from '../../job/messageOf.ts'
+import { parseToolInput } from '../model/toolInput.ts'
 import { describeSchemaErrors } from '../schemaErrors.ts'
 import type { AgentTool, TaskContext, ToolAnswer } from '../task.ts'
 
@@ -72,16 +72,17 @@ export class ToolSet {
 
   async #answerOf(ctx: TaskContext, name: string, json: string): Promise<ToolAnswer> {
     const found = this.#tools.get(name)
-    const input = parsed(json)
+    const input = parseToolInput(json)
     const shownName = found === undefined ? name.replaceAll(/[^a-zA-Z0-9_-]/g, '_').slice(0, 64) || 'unknown' : name
     try {
-      return await ctx.tool(shownName, input ?? json, async () => {
+      return await ctx.tool(shownName, 'value' in input ? input.value : json, async () => {
         if (found === undefined)
           return refusal(`there is no tool ${name}; there are ${[...this.#tools.keys()].join(', ')}`)
-        if (input === undefined) return refusal('the input of the call is not JSON')
+        if ('refusedBecause' in input) return refusal(input.refusedBecause)
+        const { value } = input
         const { tool, validator } = found
-        if (validator.Check(input)) return tool.run(ctx, input)
-        return refusal(describeSchemaErrors(validator.Errors(input), input, 'input'))
+        if (validator.Check(value)) return tool.run(ctx, value)
+        return refusal(describeSchemaErrors(validator.Errors(value), value, 'input'))
       })
     } catch (error) {
       // A stop or cancel is met here again, whatever the tool made of it: it is never told to the model as a failure.
@@ -127,15 +128,4 @@ function resultOf({ toolCallId, toolName }: LanguageModelV4ToolCall, { text, ok 
 
 function refusal(text: string): ToolAnswer {
   return { text, ok: false }
-}
-
-/** Some models send nothing at all for a tool without parameters. */
-function parsed(json: string): Json | undefined {
-  if (json.trim() === '') return {}
-  try {
-    return JSON.parse(json)
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
-  }
 }

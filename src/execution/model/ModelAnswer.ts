@@ -7,6 +7,7 @@ import type {
 import { TaskFailure } from '../../job/failure.ts'
 import type { Usage } from '../../job/receipt.ts'
 import { usageOf } from './JobModel.ts'
+import { parseToolInput } from './toolInput.ts'
 
 type AssistantContent = Extract<LanguageModelV4Message, { role: 'assistant' }>['content']
 type AssistantPart = AssistantContent[number]
@@ -154,18 +155,15 @@ function assistantPartOf(part: Block | LanguageModelV4ToolCall): AssistantPart[]
   }
   const { toolCallId, toolName, input, providerMetadata } = part
   const options = providerMetadata === undefined ? {} : { providerOptions: providerMetadata }
-  return [{ type: 'tool-call', toolCallId, toolName, input: parsed(input), ...options }]
+  return [{ type: 'tool-call', toolCallId, toolName, input: inputToSend(input), ...options }]
 }
 
 /** What was no object goes back as an empty one: providers take objects only, and the tool's result says what was wrong. */
-function parsed(input: string): unknown {
-  try {
-    const value: unknown = JSON.parse(input)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {}
-  } catch (error) {
-    if (error instanceof SyntaxError) return {}
-    throw error
-  }
+function inputToSend(json: string): object {
+  const input = parseToolInput(json)
+  if (!('value' in input)) return {}
+  const { value } = input
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {}
 }
 
 /** What is at the bottom of an error, or of what a server sent as one: the layers above it only say that there was one. */
