@@ -5,12 +5,18 @@ const MAX_SHOWN_UNITS = 1000
 const MAX_SHOWN_ITEMS = 50
 const MAX_SHOWN_DEPTH = 6
 const MAX_SUMMARY_UNITS = 200
+const MAX_NAME_UNITS = 64
 
 /** All of an input together: as JSON a unit may take six bytes, and an event has 64 KiB. */
 const MAX_SHOWN_IN_ALL = 8000
 
 /** What a value takes besides its text. */
 const VALUE_UNITS = 8
+
+/** The name of a tool that a model made up, which may be of any length and hold anything. That of a tool that there is stays as it is. */
+export function shownName(name: string): string {
+  return name.slice(0, MAX_NAME_UNITS).replaceAll(/[^a-zA-Z0-9_-]/g, '_') || 'unknown'
+}
 
 /** A tool's input as its event shows it: long texts cut, with their length, and what is too much left out. */
 export function shownInput(input: Json): Json {

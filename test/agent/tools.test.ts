@@ -324,13 +324,18 @@ describe('calls of tools', () => {
     expect(all[0]?.text).toBe('edited')
   })
 
-  test('under a name that is none show as one that is, and are told what there is', async () => {
-    const { told: all, events } = await told('openai', calls([`rm -rf / ${'😀'.repeat(100)}`, {}]))
-    expect(all[0]?.text).toContain('there are add, no_input')
-    expect(events.find(({ type }) => type === 'tool.started')).toMatchObject({
-      tool: expect.stringMatching(/^rm_-rf[\w-]{58}$/),
-    })
-  })
+  test.each(SHAPES)(
+    'under a name that is none show as one that is, everywhere, and are told what there is (%s)',
+    async (shape) => {
+      const { told: all, body, events } = await told(shape, calls([`rm -rf / ${'😀'.repeat(10_000)}`, {}]))
+      const shown = `rm_-rf${'_'.repeat(58)}`
+      expect(all[0]?.text).toBe(`there is no tool ${shown}; there are add, no_input`)
+      const names = events.flatMap((event) => ('tool' in event ? [event.tool] : []))
+      expect(names).toEqual([shown, shown])
+      const answer = Object(body.messages.find(({ role }) => role === 'assistant'))
+      expect(shape === 'openai' ? answer.tool_calls[0].function.name : answer.content[0].name).toBe(shown)
+    },
+  )
 })
 
 describe('an agent', () => {

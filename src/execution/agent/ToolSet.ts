@@ -5,6 +5,7 @@ import { TaskFailure } from '../../job/failure.ts'
 import { messageOf } from '../../job/messageOf.ts'
 import { parseToolInput } from '../model/toolInput.ts'
 import { describeSchemaErrors } from '../schemaErrors.ts'
+import { shownName } from '../shownTool.ts'
 import type { AgentTool, TaskContext, ToolAnswer } from '../task.ts'
 
 type ToolResult = Extract<LanguageModelV4Message, { role: 'tool' }>['content'][number]
@@ -73,11 +74,10 @@ export class ToolSet {
   async #answerOf(ctx: TaskContext, name: string, json: string): Promise<ToolAnswer> {
     const found = this.#tools.get(name)
     const input = parseToolInput(json)
-    const shownName = found === undefined ? name.replaceAll(/[^a-zA-Z0-9_-]/g, '_').slice(0, 64) || 'unknown' : name
     try {
-      return await ctx.tool(shownName, 'value' in input ? input.value : json, async () => {
+      return await ctx.tool(shownName(name), 'value' in input ? input.value : json, async () => {
         if (found === undefined)
-          return refusal(`there is no tool ${name}; there are ${[...this.#tools.keys()].join(', ')}`)
+          return refusal(`there is no tool ${shownName(name)}; there are ${[...this.#tools.keys()].join(', ')}`)
         if ('refusedBecause' in input) return refusal(input.refusedBecause)
         const { value } = input
         const { tool, validator } = found
@@ -123,7 +123,7 @@ function resultOf({ toolCallId, toolName }: LanguageModelV4ToolCall, { text, ok 
   const value =
     text.length > MAX_TOLD_UNITS ? `${text.slice(0, MAX_TOLD_UNITS)}\n… cut: ${text.length} characters in all` : text
   const output = { type: ok === false ? 'error-text' : 'text', value: value.toWellFormed() } as const
-  return { type: 'tool-result', toolCallId, toolName, output }
+  return { type: 'tool-result', toolCallId, toolName: shownName(toolName), output }
 }
 
 function refusal(text: string): ToolAnswer {

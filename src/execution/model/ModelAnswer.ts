@@ -6,6 +6,7 @@ import type {
 } from '@ai-sdk/provider'
 import { TaskFailure } from '../../job/failure.ts'
 import type { Usage } from '../../job/receipt.ts'
+import { shownName } from '../shownTool.ts'
 import { usageOf } from './JobModel.ts'
 import { parseToolInput } from './toolInput.ts'
 
@@ -155,7 +156,7 @@ function assistantPartOf(part: Block | LanguageModelV4ToolCall): AssistantPart[]
   }
   const { toolCallId, toolName, input, providerMetadata } = part
   const options = providerMetadata === undefined ? {} : { providerOptions: providerMetadata }
-  return [{ type: 'tool-call', toolCallId, toolName, input: inputToSend(input), ...options }]
+  return [{ type: 'tool-call', toolCallId, toolName: shownName(toolName), input: inputToSend(input), ...options }]
 }
 
 /** What was no object goes back as an empty one: providers take objects only, and the tool's result says what was wrong. */
