@@ -95,6 +95,9 @@ export interface ToolAnswer {
   readonly ok?: boolean
 }
 
+/** What the input of the task `agent` may have as its `maxSteps`; the author of another task may have set more. */
+export const MAX_AGENT_STEPS = 10_000
+
 export interface AgentOptions {
   /** The last user message. */
   readonly prompt: string
@@ -104,7 +107,7 @@ export interface AgentOptions {
   readonly system?: string
   /** Default: all that are built in: terminal, files, browser where there is one, sub-agents. */
   readonly tools?: readonly AgentTool[]
-  /** Model calls at the most; default 50. */
+  /** Model calls at the most, and for each of its sub-agents the same; default 50. */
   readonly maxSteps?: number
   /** Tokens in and out of all calls at the most; looked at before each call. Default: no limit. */
   readonly maxTokens?: number

@@ -1,4 +1,4 @@
-import { defineTask, Type } from '../execution/task.ts'
+import { defineTask, MAX_AGENT_STEPS, Type } from '../execution/task.ts'
 
 /** A model with tools, on the task that `prompt` says (protocol, section 5). */
 export const agent = defineTask({
@@ -14,7 +14,11 @@ export const agent = defineTask({
         }),
       ),
       maxSteps: Type.Optional(
-        Type.Integer({ minimum: 1, maximum: 10_000, description: 'model calls at the most; default 50' }),
+        Type.Integer({
+          minimum: 1,
+          maximum: MAX_AGENT_STEPS,
+          description: 'model calls at the most, also of each sub-agent; default 50',
+        }),
       ),
       maxTokens: Type.Optional(
         Type.Integer({

@@ -111,6 +111,29 @@ describe('sub-agents', () => {
     expect(last && toldIn(last.body)).toEqual(range(1, 65).map((n) => `part ${n} is done.`))
   })
 
+  test('may make as many model calls as their parent may, each of them, at any depth', async () => {
+    const { model, url } = await openAgents()
+    model.answers(({ prompt, answers }) => {
+      if (prompt === 'deepest') return calls(['no_such_tool', {}])
+      return answers === 0 ? calls(['sub_agent', { prompt: prompt === 'top' ? 'middle' : 'deepest' }]) : says('Done.')
+    })
+    const { view } = await runAgent(url, { input: { prompt: 'top', maxSteps: 3 } })
+    expect(view).toMatchObject({ status: 'succeeded', result: { steps: 2 } })
+    const [, , deepest] = await lineOf(url, view.id, 3)
+    expect(deepest?.failure).toMatchObject({ code: 'TETHER_MAX_STEPS', message: expect.stringContaining('after 3 ') })
+    expect(model.requests.filter(({ prompt }) => prompt === 'deepest')).toHaveLength(3)
+  })
+
+  test('of a task that sets no end to its steps may make as many as any agent', async () => {
+    const endless = taskOf('endless', async (ctx) => (await ctx.agent({ prompt: 'top', maxSteps: Infinity })).text)
+    const { model, url } = await openAgents({ tasks: [endless] })
+    model.script(calls(['sub_agent', { prompt: 'below' }]), says('Below.'), says('Done.'))
+    const { view } = await runAgent(url, { task: 'endless', input: null })
+    const [, child] = await lineOf(url, view.id, 2)
+    expect(child).toMatchObject({ status: 'succeeded' })
+    expect(Object((await jobOf(url, child?.id ?? '')).input).maxSteps).toBe(10_000)
+  })
+
   test('that fail count with all the tokens that they were given', async () => {
     const { model, url } = await openAgents()
     model.answers(({ prompt, answers }) =>

@@ -7,8 +7,8 @@ import { terminal } from './tools/terminal.ts'
 
 /** The tools of an agent whose task names none (protocol, section 5). */
 export async function builtInTools(
-  { model }: Pick<AgentOptions, 'model'>,
+  options: Pick<AgentOptions, 'model' | 'maxSteps'>,
   budget: TokenBudget,
 ): Promise<readonly AgentTool[]> {
-  return [terminal, ...fileTools, ...(await browserTools()), subAgent(model, budget)]
+  return [terminal, ...fileTools, ...(await browserTools()), subAgent(options, budget)]
 }

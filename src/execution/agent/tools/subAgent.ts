@@ -2,7 +2,7 @@ import Type from 'typebox'
 import { TaskFailure } from '../../../job/failure.ts'
 import type { Json } from '../../../job/json.ts'
 import type { Usage } from '../../../job/receipt.ts'
-import { type AgentTool, defineTool, type TaskContext } from '../../task.ts'
+import { type AgentOptions, type AgentTool, defineTool, MAX_AGENT_STEPS, type TaskContext } from '../../task.ts'
 import type { TokenBudget } from '../TokenBudget.ts'
 
 /** The same for all agents: its validator is compiled once. */
@@ -12,10 +12,14 @@ const INPUT = Type.Object(
 )
 
 /**
- * Hands a part of the work to a child job of the task `agent`, which stops and ends with its parent. It uses the parent's model, and
- * no more tokens than the parent has left; several at the same time may use so many each.
+ * Hands a part of the work to a child job of the task `agent`, which stops and ends with its parent. It uses the parent's model, may
+ * make as many model calls as its parent, and has no more tokens than the parent has left; several at the same time may use so many
+ * each.
  */
-export function subAgent(model: string | undefined, budget: TokenBudget): AgentTool {
+export function subAgent(
+  { model, maxSteps }: Pick<AgentOptions, 'model' | 'maxSteps'>,
+  budget: TokenBudget,
+): AgentTool {
   return defineTool({
     name: 'sub_agent',
     description:
@@ -28,6 +32,7 @@ export function subAgent(model: string | undefined, budget: TokenBudget): AgentT
       const input = {
         prompt,
         ...(model === undefined ? {} : { model }),
+        ...(maxSteps === undefined ? {} : { maxSteps: Math.min(maxSteps, MAX_AGENT_STEPS) }),
         ...(maxTokens === undefined ? {} : { maxTokens }),
       }
       const { text, usage } = resultOf(await ran(ctx, input, budget))
