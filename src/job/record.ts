@@ -1,5 +1,6 @@
 import type { GroupId, JobId } from './id.ts'
 import type { Json } from './json.ts'
+import { type JobKey, keyOf } from './key.ts'
 import type { JobPolicy } from './policy.ts'
 import type { JobState } from './state.ts'
 
@@ -15,9 +16,16 @@ export interface JobRecord {
   readonly metadata: { readonly [key: string]: Json }
   readonly group?: GroupId
   readonly parentId?: JobId
+  /** The job whose workspace this one works in, where that is not its own: of the child of a child, the one whose own it is. */
+  readonly workspaceOf?: JobId
   readonly idempotencyKey?: string
   /** Of the body that started the job, without defaults: what a second start with the same id is compared with. */
   readonly fingerprint: string
   readonly state: JobState
   readonly lastSeq: number
+}
+
+/** The key of the job whose workspace this one works in. */
+export function workspaceKeyOf({ tenant, id, workspaceOf = id }: JobRecord): JobKey {
+  return keyOf({ tenant, id: workspaceOf })
 }

@@ -50,8 +50,6 @@ export class ActiveJob {
   aliveChildren = 0
   depth = 0
   tree = { alive: 1 }
-  /** Whose workspace it works in: its own, or that of a parent that shares it. Written by `ChildJobs` alone. */
-  workspaceKey: JobKey
   #decided: JobState
   #record: JobRecord
   readonly #onWritten: ActiveJobOptions['onWritten']
@@ -66,7 +64,6 @@ export class ActiveJob {
     const { clock, record, log } = options
     this.ref = { tenant: record.tenant, id: record.id }
     this.key = keyOf(this.ref)
-    this.workspaceKey = this.key
     this.log = log
     this.task = options.task
     this.isRecorded = options.isRecorded

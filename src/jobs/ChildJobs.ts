@@ -16,14 +16,18 @@ const MAX_ALIVE = 64
 /** Agents of agents of agents would be more than the memory holds. */
 const MAX_ALIVE_IN_TREE = 256
 
+export interface ChildSpec {
+  readonly task: RegisteredTask
+  readonly input: Json
+  readonly timeoutMs: number
+  readonly sharesWorkspace: boolean
+}
+
 export interface ChildJobsOptions {
   readonly clock: Clock
   readonly tasks: TaskRegistry
   /** Makes a child, which is being recorded. */
-  readonly create: (
-    parent: ActiveJob,
-    child: { readonly task: RegisteredTask; readonly input: Json; readonly timeoutMs: number },
-  ) => ActiveJob
+  readonly create: (parent: ActiveJob, child: ChildSpec) => ActiveJob
   readonly run: (job: ActiveJob) => Promise<void>
   readonly request: (job: ActiveJob, kind: CancelKind, cause: Cause, reason: string) => void
 }
@@ -53,10 +57,9 @@ export class ChildJobs {
     parent.aliveChildren += 1
     tree.alive += 1
     try {
-      const child = this.#options.create(parent, { task, input, timeoutMs })
+      const child = this.#options.create(parent, { task, input, timeoutMs, sharesWorkspace })
       child.depth = parent.depth + 1
       child.tree = tree
-      if (sharesWorkspace) child.workspaceKey = parent.workspaceKey
       return resultOf(child, await this.#follow(parent, scope, child), scope)
     } finally {
       parent.aliveChildren -= 1

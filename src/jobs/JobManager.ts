@@ -10,10 +10,11 @@ import type { TaskRegistry } from '../execution/TaskRegistry.ts'
 import { TetherError } from '../job/error.ts'
 import type { StatusEvent } from '../job/event.ts'
 import { type GroupId, parseJobId } from '../job/id.ts'
-import { DEFAULT_TENANT, type JobRef, keyOf } from '../job/key.ts'
+import { DEFAULT_TENANT, type JobKey, type JobRef, keyOf } from '../job/key.ts'
 import { messageOf } from '../job/messageOf.ts'
 import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
 import type { Containment } from '../job/receipt.ts'
+import { workspaceKeyOf } from '../job/record.ts'
 import { isTerminal } from '../job/status.ts'
 import { type JobView, rowOf } from '../job/view.ts'
 import { type JobStore, type ListFilter, type ListPlace, StoreError } from '../store/JobStore.ts'
@@ -315,16 +316,19 @@ export class JobManager {
     }
   }
 
-  /** What the job left in its workspace. @throws {TetherError} `TETHER_JOB_NOT_FOUND` */
+  /** What is in the workspace that the job works or worked in. @throws {TetherError} `TETHER_JOB_NOT_FOUND` */
   async files(ref: JobRef): Promise<readonly WorkspaceFile[]> {
-    await this.#jobs.find(ref)
-    return this.#options.workspaces.list(keyOf(ref))
+    return this.#options.workspaces.list(await this.#workspaceKeyOf(ref))
   }
 
   /** @throws {TetherError} `TETHER_JOB_NOT_FOUND` also for a path that is no file inside the workspace */
   async openFile(ref: JobRef, path: string): Promise<{ readonly stream: Readable; readonly bytes: number }> {
-    await this.#jobs.find(ref)
-    return this.#options.workspaces.open(keyOf(ref), path)
+    return this.#options.workspaces.open(await this.#workspaceKeyOf(ref), path)
+  }
+
+  async #workspaceKeyOf(ref: JobRef): Promise<JobKey> {
+    const found = await this.#jobs.find(ref)
+    return workspaceKeyOf(found instanceof ActiveJob ? found.record : found)
   }
 
   async health(): Promise<Health> {
@@ -408,7 +412,10 @@ export class JobManager {
     job.holders.changeGrace(policy.onDisconnect === 'continue' ? undefined : policy.disconnectGraceMs)
   }
 
-  /** First the record: a process that dies between the two leaves files of nobody, which the next start removes. */
+  /**
+   * With it goes the workspace that is its own, and never one that is a parent's. First the record: a process that dies between
+   * the two leaves files of nobody, which the next start removes.
+   */
   async #forgetRecorded(ref: JobRef): Promise<boolean> {
     const isGone = await this.#write({ kind: 'delete', ref, spentUntil: this.#clock.now() + SPENT_MS })
     if (isGone) await this.#options.workspaces.remove(keyOf(ref))

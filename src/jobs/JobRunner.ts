@@ -7,6 +7,7 @@ import type { CancelKind, Cause } from '../job/cancellation.ts'
 import type { Json } from '../job/json.ts'
 import type { JobKey } from '../job/key.ts'
 import type { Receipt } from '../job/receipt.ts'
+import { workspaceKeyOf } from '../job/record.ts'
 import type { JobCommand } from '../job/transition.ts'
 import type { JobStore } from '../store/JobStore.ts'
 import type { ActiveJob } from './ActiveJob.ts'
@@ -93,7 +94,7 @@ export class JobRunner {
       log: job.log,
       children: children.runnerOf(job),
       values: new StoredValues({ store, eventLog, tenant: job.record.tenant, task: task.name }),
-      workspaceKey: job.workspaceKey,
+      workspaceKey: workspaceKeyOf(job.record),
       observer: this.#observerOf(job),
     })
     const isWritten = this.#conclude(job, report)

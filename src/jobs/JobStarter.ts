@@ -11,6 +11,7 @@ import type { JobView } from '../job/view.ts'
 import { type JobStore, StoreError } from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
+import type { ChildSpec } from './ChildJobs.ts'
 import type { Holder } from './Holder.ts'
 import type { JobEnder } from './JobEnder.ts'
 import type { JobQueue, SharedLimit } from './JobQueue.ts'
@@ -102,10 +103,7 @@ export class JobStarter {
   }
 
   /** A job of `parent`'s, being recorded and not yet run. */
-  createChild(
-    parent: ActiveJob,
-    child: { readonly task: RegisteredTask; readonly input: JobRecord['input']; readonly timeoutMs: number },
-  ): ActiveJob {
+  createChild(parent: ActiveJob, child: ChildSpec): ActiveJob {
     const { record } = parent
     const policy = policyInForce(
       { onDisconnect: 'continue', timeoutMs: child.timeoutMs, settleMs: parent.policy.settleMs },
@@ -121,6 +119,7 @@ export class JobStarter {
         policy,
         metadata: record.metadata,
         parentId: record.id,
+        ...(child.sharesWorkspace ? { workspaceOf: record.workspaceOf ?? record.id } : {}),
         fingerprint: '',
         state: { status: 'queued', attempt: 0 },
         lastSeq: 0,

@@ -1,6 +1,8 @@
+import { readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ask, jobOf } from '../server/requests.ts'
-import { eventually, Gate, taskOf } from '../world.ts'
+import { eventually, Gate, taskOf, temporaryFolder } from '../world.ts'
 import { ended, openAgents, runAgent, startAgent, stepsOf } from './agentWorld.ts'
 import { calls, type ModelRequest, says } from './FakeModelServer.ts'
 import { childrenOf, lineOf, playDown } from './family.ts'
@@ -132,6 +134,48 @@ describe('sub-agents', () => {
     const [, child] = await lineOf(url, view.id, 2)
     expect(child).toMatchObject({ status: 'succeeded' })
     expect(Object((await jobOf(url, child?.id ?? '')).input).maxSteps).toBe(10_000)
+  })
+
+  test('show the workspace that they share, after a restart too, and it goes with the job whose own it is', async () => {
+    const dataDir = await temporaryFolder()
+    const before = await openAgents({ dataDir })
+    before.model.answers(({ prompt, answers }) => {
+      if (prompt === 'deepest' && answers === 0) return calls(['write_file', { path: 'sub/a b.txt', text: 'deep' }])
+      return answers === 0 ? calls(['sub_agent', { prompt: prompt === 'top' ? 'middle' : 'deepest' }]) : says('Done.')
+    })
+    const { view } = await runAgent(before.url, { prompt: 'top' })
+    const ids = (await lineOf(before.url, view.id, 3)).map(({ id }) => id)
+    const seenBy = async (url: string, id: string | undefined) => {
+      const { json } = await ask(url, `/jobs/${id}/files`)
+      const file = await ask(url, `/jobs/${id}/files/sub/a%20b.txt`)
+      return {
+        paths: Object(json['files']).map(({ path }: { path: string }) => path),
+        status: file.status,
+        text: file.text,
+      }
+    }
+    const all = { paths: ['sub/a b.txt'], status: 200, text: 'deep' }
+    for (const id of ids) expect(await seenBy(before.url, id)).toEqual(all)
+    await before.tether.stop()
+    const { url } = await openAgents({ dataDir })
+    const [top, middle, deepest] = ids
+    expect((await ask(url, `/jobs/${middle}`, { method: 'DELETE' })).status).toBe(204)
+    for (const id of [top, deepest]) expect(await seenBy(url, id)).toEqual(all)
+    expect((await ask(url, `/jobs/${top}`, { method: 'DELETE' })).status).toBe(204)
+    expect(await seenBy(url, deepest)).toMatchObject({ paths: [], status: 404 })
+    expect(await readdir(join(dataDir, 'workspaces'))).toEqual([])
+  })
+
+  test('show nothing of a workspace that they do not share', async () => {
+    const apart = taskOf('apart', async (ctx) => {
+      await writeFile(join(await ctx.workspace(), 'mine'), '')
+      await ctx.run('agent', { prompt: 'below' })
+    })
+    const { url } = await openAgents({ tasks: [apart] })
+    const { view } = await runAgent(url, { task: 'apart', input: null })
+    const [child] = await childrenOf(url, view.id)
+    expect((await ask(url, `/jobs/${child?.id}/files`)).json).toEqual({ files: [] })
+    expect((await ask(url, `/jobs/${view.id}/files`)).json).toMatchObject({ files: [{ path: 'mine' }] })
   })
 
   test('that fail count with all the tokens that they were given', async () => {

@@ -80,6 +80,7 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
         const job = recordNamed('a', {
           group: parseGroupId('group-0001'),
           parentId: parseJobId('job_parent'),
+          workspaceOf: parseJobId('job_grandparent'),
           idempotencyKey: 'key 1',
           input: { text, deep: [{ text }, 1e300, -0.5, true] },
           metadata: { text },

@@ -104,7 +104,7 @@ describe('opening', () => {
     expect(await after.listEndedBefore(3_000, 10)).toHaveLength(2)
     await after.close()
     // And from then on it is one of this version.
-    expect(look(path).prepare('PRAGMA user_version').get()).toEqual({ user_version: 3 })
+    expect(look(path).prepare('PRAGMA user_version').get()).toEqual({ user_version: 4 })
   })
 
   test('refuses a database from a newer version, and leaves it as it is', async () => {
@@ -113,7 +113,7 @@ describe('opening', () => {
     newer.exec('CREATE TABLE future (a); PRAGMA user_version = 99')
     newer.close()
     const before = statSync(path)
-    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 3/)
+    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 4/)
     expect(statSync(path).mtimeMs).toBe(before.mtimeMs)
   })
 

@@ -8,7 +8,7 @@ import { integer, optionalText, type Row, text } from './columns.ts'
 
 /** The columns of `jobs` that `recordOf` reads. */
 export const RECORD_COLUMNS = `jobs.job, jobs.tenant, jobs.id, jobs.task, jobs.created_at, jobs.status, jobs.last_seq, jobs.group_id,
-  jobs.parent_id, jobs.idempotency_key, jobs.fingerprint, jobs.policy, jobs.state, jobs.metadata`
+  jobs.parent_id, jobs.idempotency_key, jobs.fingerprint, jobs.policy, jobs.state, jobs.metadata, jobs.workspace_of`
 
 /** A state as its column holds it, and its result, which has a table of its own. */
 export function splitState(state: JobState): { readonly json: string; readonly result: string | undefined } {
@@ -32,6 +32,7 @@ export function recordOf(row: Row): JobRecord {
 function recordWith(row: Row, input: Json, result: Json): JobRecord {
   const group = optionalText(row, 'group_id')
   const parentId = optionalText(row, 'parent_id')
+  const workspaceOf = optionalText(row, 'workspace_of')
   const idempotencyKey = optionalText(row, 'idempotency_key')
   const state = parse(row, 'state') as unknown as JobState
   return {
@@ -44,6 +45,7 @@ function recordWith(row: Row, input: Json, result: Json): JobRecord {
     metadata: parse(row, 'metadata') as JobRecord['metadata'],
     ...(group === undefined ? {} : { group: group as GroupId }),
     ...(parentId === undefined ? {} : { parentId: parentId as JobId }),
+    ...(workspaceOf === undefined ? {} : { workspaceOf: workspaceOf as JobId }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     fingerprint: text(row, 'fingerprint'),
     state: state.status === 'succeeded' ? { ...state, result } : state,

@@ -4,7 +4,7 @@ import { StoreError } from '../JobStore.ts'
 import { integer } from './columns.ts'
 
 /** What `user_version` says in a file of this program. A change of the tables below counts it up and comes with its migration. */
-const SCHEMA_VERSION = 3
+const SCHEMA_VERSION = 4
 
 /**
  * - `jobs.job` is what every other table names a job by. AUTOINCREMENT: what is left of a deleted job's log must never be taken
@@ -33,6 +33,7 @@ const TABLES = `
     state TEXT NOT NULL,
     metadata TEXT NOT NULL,
     ended_at INTEGER,
+    workspace_of TEXT,
     UNIQUE (tenant, id)
   ) STRICT;
   CREATE UNIQUE INDEX jobs_by_key ON jobs (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
@@ -102,6 +103,9 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE tombstones (name TEXT PRIMARY KEY, request TEXT NOT NULL, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX tombstones_by_end ON tombstones (expires_at);
+  `,
+  4: `
+    ALTER TABLE jobs ADD COLUMN workspace_of TEXT;
   `,
 }
 
