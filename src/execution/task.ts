@@ -168,7 +168,8 @@ export interface TaskContext {
   /**
    * Lets a model work with tools until it has no more calls. Text goes out as the job's output, calls of models and tools as its
    * events; each is a boundary. Settles with the model's last words.
-   * @throws {TaskFailure} as `model`, and `TETHER_MODEL_TRUNCATED`, `TETHER_MAX_STEPS`, `TETHER_MAX_TOKENS` @throws {JobStopped}
+   * @throws {TaskFailure} as `model`, and `TETHER_MODEL_TRUNCATED`, `TETHER_MAX_STEPS`, `TETHER_MAX_TOKENS`,
+   * `TETHER_CONVERSATION_TOO_LARGE` @throws {JobStopped}
    */
   agent(options: AgentOptions): Promise<AgentResult>
   /**

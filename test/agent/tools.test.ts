@@ -284,6 +284,23 @@ describe('calls of tools', () => {
     })
   })
 
+  test('have a million characters of results together: what is past them is cut to its beginning, with a mark', async () => {
+    const talks = defineTool({
+      name: 'talk',
+      description: 'Talks.',
+      input: Type.Object({ units: Type.Integer() }),
+      run: async (_ctx, { units }) => 'x'.repeat(units),
+    })
+    const sizes = [...Array.from({ length: 9 }, () => 100_000), 99_990, 250, 200, 0]
+    const { told: all } = await told('openai', calls(...sizes.map((units) => ['talk', { units }] as const)), [talks])
+    expect(all.slice(0, 10).map(({ text }) => text.length)).toEqual(sizes.slice(0, 10))
+    expect(all.slice(10).map(({ text }) => text)).toEqual([
+      `${'x'.repeat(200)}\n… cut: 250 characters in all`,
+      'x'.repeat(200),
+      '',
+    ])
+  })
+
   test('show their input in the log, cut where it is long, and are run with all of it', async () => {
     let length = 0
     const takes = defineTool({
@@ -413,6 +430,28 @@ describe('an agent', () => {
     const { view } = await runAgent(url)
     expect(view).toMatchObject({ status: 'succeeded' })
     expect(Object(view.result).usage).toEqual({})
+  })
+
+  test('whose conversation has grown past 32 MiB fails, and does not send it', async () => {
+    const talks = defineTool({
+      name: 'talk',
+      description: 'Talks.',
+      input: Type.Object({}),
+      run: async () => '\0'.repeat(100_000),
+    })
+    const { model, url } = await openAgents({ tasks: [worksWith([talks])] })
+    model.answers(() => calls(...Array.from({ length: 10 }, () => ['talk', {}] as const)))
+    const { view } = await runAgent(url, { task: 'works', input: null })
+    expect(view).toMatchObject({
+      status: 'failed',
+      failure: {
+        code: 'TETHER_CONVERSATION_TOO_LARGE',
+        message: expect.stringMatching(/^the conversation with the model may have 33554432 bytes, and has 360\d{5}$/),
+      },
+    })
+    // Six MB of JSON each: the answers to the sixth are too much.
+    expect(model.requests).toHaveLength(6)
+    model.seal()
   })
 
   test('with two tools of one name, or one that is none, is a defect of its author', async () => {

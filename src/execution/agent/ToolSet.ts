@@ -15,6 +15,10 @@ const TOOL_NAME = /^[a-zA-Z][a-zA-Z0-9_-]{0,63}$/
 /** What a model gets to read of one tool's answer at the most (UTF-16 units); the tools that are built in stay below. */
 const MAX_TOLD_UNITS = 100_000
 
+/** And of the answers to all calls of one step together; past it each has so much left that a failure can still be read. */
+const MAX_TOLD_TOGETHER_UNITS = 1_000_000
+const LEAST_TOLD_UNITS = 200
+
 /** So many calls of one answer run at the same time: a thousand files or sub-agents at once are more than the machine has room for. */
 const MAX_AT_A_TIME = 64
 
@@ -49,13 +53,13 @@ export class ToolSet {
   /** Runs the calls of one answer and settles with what to tell the model of each, in their order. @throws {JobStopped} */
   async answer(ctx: TaskContext, calls: readonly LanguageModelV4ToolCall[]): Promise<readonly ToolResult[]> {
     const taken = calls.slice(0, MAX_CALLS)
-    const results: ToolResult[] = []
-    while (results.length < taken.length) {
-      const together = this.#togetherFrom(taken, results.length)
-      results.push(...(await mappedInOrder(together, (call) => this.#run(ctx, call))))
+    const answers: ToolAnswer[] = []
+    while (answers.length < taken.length) {
+      const together = this.#togetherFrom(taken, answers.length)
+      answers.push(...(await mappedInOrder(together, ({ toolName, input }) => this.#answerOf(ctx, toolName, input))))
     }
     const tooMany = refusal(`not run: one answer may call ${MAX_CALLS} tools, this one calls ${calls.length}`)
-    return [...results, ...calls.slice(MAX_CALLS).map((call) => resultOf(call, tooMany))]
+    return toldOf(calls, [...answers, ...calls.slice(MAX_CALLS).map(() => tooMany)])
   }
 
   /** Calls of one tool that follow each other and may run at the same time; else the one call. */
@@ -65,10 +69,6 @@ export class ToolSet {
     if (this.#tools.get(name)?.tool.isParallel !== true) return rest.slice(0, 1)
     const end = rest.findIndex(({ toolName }) => toolName !== name)
     return end === -1 ? rest : rest.slice(0, end)
-  }
-
-  async #run(ctx: TaskContext, call: LanguageModelV4ToolCall): Promise<ToolResult> {
-    return resultOf(call, await this.#answerOf(ctx, call.toolName, call.input))
   }
 
   async #answerOf(ctx: TaskContext, name: string, json: string): Promise<ToolAnswer> {
@@ -119,11 +119,22 @@ async function mappedInOrder<T, R>(items: readonly T[], work: (item: T) => Promi
   return results
 }
 
-function resultOf({ toolCallId, toolName }: LanguageModelV4ToolCall, { text, ok }: ToolAnswer): ToolResult {
-  const value =
-    text.length > MAX_TOLD_UNITS ? `${text.slice(0, MAX_TOLD_UNITS)}\n… cut: ${text.length} characters in all` : text
-  const output = { type: ok === false ? 'error-text' : 'text', value: value.toWellFormed() } as const
-  return { type: 'tool-result', toolCallId, toolName: shownName(toolName), output }
+/** What the model is told of its calls, as long as there is room for it, the first ones first. */
+function toldOf(calls: readonly LanguageModelV4ToolCall[], answers: readonly ToolAnswer[]): readonly ToolResult[] {
+  let room = MAX_TOLD_TOGETHER_UNITS
+  return calls.flatMap(({ toolCallId, toolName }, index) => {
+    const answer = answers[index]
+    if (answer === undefined) return []
+    const text = cut(answer.text, Math.min(MAX_TOLD_UNITS, Math.max(LEAST_TOLD_UNITS, room)))
+    room = Math.max(0, room - text.length)
+    const output = { type: answer.ok === false ? 'error-text' : 'text', value: text.toWellFormed() } as const
+    return [{ type: 'tool-result', toolCallId, toolName: shownName(toolName), output }] as const
+  })
+}
+
+function cut(text: string, maxUnits: number): string {
+  if (text.length <= maxUnits) return text
+  return `${text.slice(0, maxUnits)}\n… cut: ${text.length} characters in all`
 }
 
 function refusal(text: string): ToolAnswer {

@@ -5,6 +5,7 @@ import { askModel } from '../model/askModel.ts'
 import type { ModelAnswer } from '../model/ModelAnswer.ts'
 import type { AgentOptions, AgentResult, TaskContext } from '../task.ts'
 import { builtInTools } from './builtInTools.ts'
+import { Conversation } from './Conversation.ts'
 import { SYSTEM_PROMPT } from './systemPrompt.ts'
 import { TokenBudget } from './TokenBudget.ts'
 import { ToolSet } from './ToolSet.ts'
@@ -21,19 +22,20 @@ export async function runAgent(ctx: TaskContext, options: AgentOptions): Promise
   const budget = new TokenBudget(options.maxTokens)
   const tools = new ToolSet(options.tools ?? (await builtInTools(options, budget)))
   const model = await ctx.model(options.model)
-  const prompt: LanguageModelV4Prompt = [
+  const conversation = new Conversation()
+  conversation.add(
     { role: 'system', content: options.system ?? SYSTEM_PROMPT },
     { role: 'user', content: [{ type: 'text', text: options.prompt }] },
-  ]
+  )
   let usage: Usage = {}
   for (let step = 1; step <= maxSteps; step += 1) {
     budget.assertLeft()
-    const answer = await answerTo(model, prompt, { ctx, tools, budget })
+    const answer = await answerTo(model, conversation.messages, { ctx, tools, budget })
     usage = sumOf(usage, answer.usage)
     if (answer.calls.length === 0) return { text: answer.text, steps: step, usage }
     // Else the next answer would go on in the same line.
     if (answer.text !== '' && !answer.text.endsWith('\n')) await ctx.output('\n')
-    prompt.push(answer.message, { role: 'tool', content: [...(await tools.answer(ctx, answer.calls))] })
+    conversation.add(answer.message, { role: 'tool', content: [...(await tools.answer(ctx, answer.calls))] })
   }
   throw new TaskFailure('TETHER_MAX_STEPS', `the agent was not done after ${maxSteps} model calls (maxSteps)`)
 }
