@@ -1,4 +1,4 @@
-import { writeSync } from 'node:fs'
+import { stdout } from 'node:process'
 import type { StoreChange } from '../../src/store/JobStore.ts'
 import { openSqliteJobStore } from '../../src/store/sqlite/SqliteJobStore.ts'
 import { append, recordNamed, remove, upTo } from './records.ts'
@@ -28,7 +28,8 @@ for (;;) {
   const results = await store.commit(changes)
   if (results.some(({ ok }) => !ok)) throw new Error(`refused: ${JSON.stringify(results)}`)
   seq += 3
-  writeSync(1, `${seq}\n`)
+  // Whoever reads may be slower than this.
+  await new Promise((resolve) => stdout.write(`${seq}\n`, resolve))
   // Lets the logs of deleted jobs be removed.
   if (seq % 30 === 2) await new Promise(setImmediate)
 }
