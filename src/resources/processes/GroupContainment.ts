@@ -3,7 +3,8 @@ import { GroupTree } from './GroupTree.ts'
 import { discard, launch } from './launch.ts'
 import { MarkedTree } from './MarkedTree.ts'
 import { mark } from './marker.ts'
-import { readStat } from './procfs.ts'
+import type { ProcessTree } from './ProcessTree.ts'
+import { type ProcessStat, readStat } from './procfs.ts'
 import { resolveProgram } from './resolveProgram.ts'
 import { failureOfSystem } from './spawnFailure.ts'
 import { TreeProcess } from './TreeProcess.ts'
@@ -36,12 +37,21 @@ export class GroupContainment implements Containment {
     const [first, ...rest] = [...this.#dieWithParent, ...request.argv]
     const child = await launch({ argv: [first ?? program, ...rest], env }, request)
     try {
-      const stat = readStat(child.pid)
-      const tree = stat === undefined ? new GroupTree(child.pid) : new MarkedTree(stat, marker)
-      return TreeProcess.follow(request.argv, child, child, tree)
+      return TreeProcess.follow(request.argv, child, child, treeOf(child.pid, marker))
     } catch (error) {
       discard(child)
       throw failureOfSystem(error, request.argv[0])
     }
   }
+}
+
+/** The tree whose leader was started as `pid`, and may be gone by now: what it left is its tree all the same. */
+export function treeOf(pid: number, marker: string): ProcessTree {
+  const hasProc = readStat(process.pid) !== undefined
+  return hasProc ? new MarkedTree(readStat(pid) ?? goneLeader(pid), marker) : new GroupTree(pid)
+}
+
+/** As old as can be, so that nobody is taken for older. */
+function goneLeader(pid: number): ProcessStat {
+  return { pid, state: 'X', groupId: pid, startTicks: 0 }
 }

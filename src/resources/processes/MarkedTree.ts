@@ -30,12 +30,15 @@ export class MarkedTree implements ProcessTree {
     return isClean
   }
 
-  async strike(): Promise<boolean> {
+  async strike(onFound: (pid: number) => void = () => {}): Promise<boolean> {
     while (this.#cleanPasses < CLEAN_PASSES) {
       // The group at once: while its leader runs its number is nobody else's, and the sweep takes its time.
       if (stillRuns(this.#leader)) signalProcess(-this.#leader.pid, 'SIGKILL')
       // On sight: one that lives for a millisecond is another one when the sweep is over.
-      const { members, isWhole } = await this.#sweep(SWEEP_BUDGET_MS, ({ pid }) => signalProcess(pid, 'SIGKILL'))
+      const { members, isWhole } = await this.#sweep(SWEEP_BUDGET_MS, ({ pid }) => {
+        signalProcess(pid, 'SIGKILL')
+        onFound(pid)
+      })
       if (!isWhole || members.length > 0) {
         this.#cleanPasses = 0
         return false

@@ -9,8 +9,11 @@ export interface ProcessTree {
   members(budgetMs: number): Promise<readonly ProcessStat[]>
   /** Whether nothing lives any more. Kills nothing. */
   isEmpty(): Promise<boolean>
-  /** Kills what is left, whoever it is; true where the level's own check finds nothing. Called until it is true. */
-  strike(): Promise<boolean>
+  /**
+   * Kills what is left, whoever it is; true where the level's own check finds nothing. Called until it is true. `onFound` is told
+   * of those that had to be looked for one by one.
+   */
+  strike(onFound?: (pid: number) => void): Promise<boolean>
   /** Called once where strikes were in vain: the last thing to try before the survivors are named. */
   giveUp(): void
   /** Gives back what the level held for the tree (a folder, a channel). */

@@ -129,7 +129,7 @@ export class TreeProcess implements ContainedProcess {
   async #strikeUntilGone(startedMs: number): Promise<boolean> {
     for (;;) {
       // A look that fails (no file descriptor left) proves nothing: it is taken again until the deadline.
-      if (await this.#tree.strike().catch(no)) return true
+      if (await this.#tree.strike((pid) => this.#seen.add(pid)).catch(no)) return true
       const nowMs = performance.now()
       const leftMs = startedMs + this.#deadlineMs - nowMs
       if (leftMs <= 0) return false
