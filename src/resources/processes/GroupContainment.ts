@@ -47,8 +47,10 @@ export class GroupContainment implements Containment {
 
 /** The tree whose leader was started as `pid`, and may be gone by now: what it left is its tree all the same. */
 export function treeOf(pid: number, marker: string): ProcessTree {
+  const leader = readStat(pid)
+  if (leader !== undefined) return new MarkedTree(leader, marker)
   const hasProc = readStat(process.pid) !== undefined
-  return hasProc ? new MarkedTree(readStat(pid) ?? goneLeader(pid), marker) : new GroupTree(pid)
+  return hasProc ? new MarkedTree(goneLeader(pid), marker) : new GroupTree(pid)
 }
 
 /** As old as can be, so that nobody is taken for older. */
