@@ -1,5 +1,6 @@
 import { TaskFailure } from '../../job/failure.ts'
 import { messageOf } from '../../job/messageOf.ts'
+import { isTemporaryStatus } from '../../resources/model/isTemporaryStatus.ts'
 import { CutAnswer } from './ModelAnswer.ts'
 
 /** What is known of a call that failed, as the providers' `APICallError` tells it. */
@@ -19,8 +20,7 @@ export function retryWaitOf(error: unknown, nowMs: number): { readonly leastMs: 
   if (error instanceof CutAnswer || isCut(call)) return { leastMs: 0 }
   if (call === undefined) return undefined
   const { statusCode, isRetryable } = call
-  const isTemporary =
-    statusCode === undefined ? isRetryable : statusCode === 408 || statusCode === 429 || statusCode >= 500
+  const isTemporary = statusCode === undefined ? isRetryable : isTemporaryStatus(statusCode)
   if (!isTemporary) return undefined
   const leastMs = retryAfterMs(call.headers, nowMs)
   return leastMs > MAX_RETRY_AFTER_MS ? undefined : { leastMs }

@@ -4,6 +4,7 @@ import { TaskFailure } from '../../job/failure.ts'
 import { ConnectedModel, fetchOfCaller } from './ConnectedModel.ts'
 import { chooseModel, type ModelChoice } from './chooseModel.ts'
 import { concealSecrets } from './concealSecrets.ts'
+import { isTemporaryStatus } from './isTemporaryStatus.ts'
 import { modelFetch } from './modelFetch.ts'
 import { withoutRedirects } from './withoutRedirects.ts'
 
@@ -151,7 +152,7 @@ function failedList(url: string, response: Response): ListFailure {
     const message = `the model server at ${url} refused the key (${status})`
     return new ListFailure('TETHER_MODEL_UNAUTHORIZED', message, { url, response, retryable: false })
   }
-  const retryable = status === 408 || status === 429 || status >= 500
+  const retryable = isTemporaryStatus(status)
   return new ListFailure('TETHER_MODEL_FAILED', noneListed(url, `answered ${status}`), { url, response, retryable })
 }
 
