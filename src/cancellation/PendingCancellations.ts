@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import type { CancelKind, CancellationRequest, StoredTombstone } from '../job/cancellation.ts'
-import type { JobKey } from '../job/key.ts'
+import { groupKeyOf, type JobKey } from '../job/key.ts'
 import type { CancellationTracker } from './CancellationTracker.ts'
 
 /** A request that waits for a job that nobody has started yet. */
@@ -26,9 +26,6 @@ export interface PendingCancellationsOptions {
   /** Keeps a remembered request for the next process; undefined: it is not needed any more. Settles when that is done. */
   readonly keep?: (name: string, tombstone: StoredTombstone | undefined) => Promise<unknown>
 }
-
-/** Group ids and job ids have one alphabet, without `/`: a name with this prefix is never a job's. */
-const GROUP_PREFIX = 'group/'
 
 /**
  * Requests for jobs that the orchestrator has not registered: created a moment ago, being claimed, or not known at all and to
@@ -96,12 +93,12 @@ export class PendingCancellations implements CancellationTracker {
 
   /** Keeps `request` for every job that starts with this group. Undefined where too many are kept already. */
   rememberGroup(tenant: string, group: string, request: CancellationRequest): Tombstone | undefined {
-    return this.#remember(groupName(tenant, group), request)
+    return this.#remember(groupKeyOf(tenant, group), request)
   }
 
   /** What is remembered for a group; it stays, since more jobs of the group may come. */
   peekGroup(tenant: string, group: string): CancellationRequest | undefined {
-    return this.#live(groupName(tenant, group))?.request
+    return this.#live(groupKeyOf(tenant, group))?.request
   }
 
   markForCancellation(id: JobKey, reason = ''): void {
@@ -174,8 +171,4 @@ export class PendingCancellations implements CancellationTracker {
 export function strongerOf(first: CancellationRequest | undefined, second: CancellationRequest): CancellationRequest {
   if (first === undefined) return second
   return first.kind === 'stop' && second.kind === 'cancel' ? second : first
-}
-
-function groupName(tenant: string, group: string): string {
-  return `${GROUP_PREFIX}${tenant}/${group}`
 }

@@ -1,12 +1,18 @@
 import type { Clock } from '../clock.ts'
 import { type JobKey, keyOf } from '../job/key.ts'
-import { type ChangeResult, type JobStore, type StoreChange, StoreError } from '../store/JobStore.ts'
+import {
+  type ChangeResult,
+  type JobStore,
+  type StoreChange,
+  StoreError,
+  UncertainCommitError,
+} from '../store/JobStore.ts'
 
 /** A change that waits for the next commit, and what is to be done once it is in the store, or refused by it. */
 export interface QueuedChange {
   readonly change: StoreChange
-  /** Runs in the turn in which the commit resolved, in the order of the changes. */
-  readonly settle: (isWritten: boolean) => void
+  /** Runs in the turn in which the commit resolved, in the order of the changes. `result` undefined: the store was not asked. */
+  readonly settle: (isWritten: boolean, result?: ChangeResult) => void
 }
 
 /** Someone whose outputs wait to be written: asked for them when the group is made. */
@@ -51,9 +57,9 @@ const MAX_RETRY_MS = 2000
  * often as commits take longer: writing never takes more than about half of the loop. A status change goes in this turn.
  *
  * One commit is under way at a time, so changes take effect in the order in which they were queued. A commit that fails is
- * tried again, with everything in it, until it goes through: what was decided in memory is written later, in order. Only what a
- * client or task waits for and nothing has come of yet is withdrawn when the patience is over: a start, a change of policy, a
- * deletion, a value.
+ * tried again, with everything in it, until it goes through: what was decided in memory is written later, in order. One that was
+ * not answered is tried again only once the store says that it wrote nothing. Only what a client or task waits for and nothing
+ * has come of yet is withdrawn when the patience is over: a start, a change of policy, a deletion, a value.
  */
 export class EventLog {
   readonly #store: JobStore
@@ -112,7 +118,7 @@ export class EventLog {
 
   /** Queues a status change for the commit of this turn. Outputs that came before it must have been queued before. */
   push(queued: QueuedChange): void {
-    if (this.#isClosed || (this.#failure?.isGivenUp === true && isWithdrawable(queued.change))) {
+    if (this.#isClosed || (this.#failure?.isGivenUp === true && needsRoom(queued.change))) {
       // Not at once: whoever tries again and again would never let go of the loop.
       this.#clock.schedule(0, () => queued.settle(false))
       return
@@ -207,13 +213,14 @@ export class EventLog {
     this.#sources.clear()
   }
 
-  /** The first of what is queued, as much as one transaction may have. */
-  #takeGroup(): readonly QueuedChange[] {
-    let units = 0
+  /** The first of what is queued, as much as one transaction may have beside `group`. */
+  #takeGroup(group: readonly QueuedChange[] = []): readonly QueuedChange[] {
+    let units = group.reduce((sum, queued) => sum + unitsOf(queued), 0)
     let length = 0
-    for (const { change } of this.#queued) {
-      units += 'events' in change ? change.events.lines.length : 0
-      if (length > 0 && (length >= MAX_GROUP_CHANGES || units > MAX_GROUP_UNITS)) break
+    for (const queued of this.#queued) {
+      units += unitsOf(queued)
+      const count = group.length + length
+      if (count > 0 && (count >= MAX_GROUP_CHANGES || units > MAX_GROUP_UNITS)) break
       length += 1
     }
     if (length === this.#queued.length) {
@@ -224,9 +231,15 @@ export class EventLog {
     return this.#queued.splice(0, length)
   }
 
-  #done(queued: QueuedChange, isWritten: boolean): void {
+  #takeDeletions(): readonly QueuedChange[] {
+    const found = this.#queued.filter(({ change }) => change.kind === 'delete')
+    if (found.length > 0) this.#queued = this.#queued.filter(({ change }) => change.kind !== 'delete')
+    return found
+  }
+
+  #done(queued: QueuedChange, result?: ChangeResult): void {
     this.#doneCount += 1
-    queued.settle(isWritten)
+    queued.settle(result?.ok === true, result)
   }
 
   #endFlushes(): void {
@@ -244,20 +257,28 @@ export class EventLog {
   /** Tries until it goes through, or the log is closed. */
   async #write(group: readonly QueuedChange[]): Promise<void> {
     let left = group
+    let uncertain: UncertainCommitError | undefined
     for (let delayMs = FIRST_RETRY_MS; !this.#isClosed; delayMs = Math.min(delayMs * 2, MAX_RETRY_MS)) {
       let results: readonly ChangeResult[]
       // A store that does not answer is one that fails, as far as anybody can tell.
       const cancelTimer = this.#clock.schedule(this.#patienceMs, () => this.#noteSilence())
       try {
-        results = await this.#commitOnce(left)
+        // What may have been written is not sent again before it is known that it was not.
+        const known = await uncertain?.outcome()
+        uncertain = undefined
+        results = known ?? (await this.#commitOnce(left))
       } catch (error) {
-        if (this.#isClosed) {
-          cancelTimer()
-          break
-        }
-        left = this.#noteFailure(error instanceof Error ? error : new Error(String(error)), left)
         cancelTimer()
+        if (this.#isClosed) break
+        if (error instanceof UncertainCommitError) uncertain = error
+        const failure = error instanceof Error ? error : new Error(String(error))
+        // Nor is it withdrawn.
+        const rest = this.#noteFailure(failure, uncertain === undefined ? left : [])
+        if (uncertain === undefined) left = rest
         await this.#retryWait(delayMs)
+        // A store that is full takes what gives it room, and what is one transaction with that; it may have come since. A deletion
+        // is of a job that has ended, and need not wait for what was written before it.
+        if (uncertain === undefined) left = [...this.#takeDeletions(), ...left, ...this.#takeGroup(left)]
         continue
       }
       cancelTimer()
@@ -265,14 +286,14 @@ export class EventLog {
       this.#settle(left, results)
       return
     }
-    for (const queued of left) this.#done(queued, false)
+    for (const queued of left) this.#done(queued)
   }
 
   #settle(group: readonly QueuedChange[], results: readonly ChangeResult[]): void {
     for (const [index, queued] of group.entries()) {
       const result = results[index]
       if (result?.ok === false && !isAnswered(queued.change, result.why)) this.#onRefused(queued.change, result.why)
-      this.#done(queued, result?.ok === true)
+      this.#done(queued, result)
     }
   }
 
@@ -314,11 +335,12 @@ export class EventLog {
       const { change } = queued
       if (change.kind === 'create') neverCreated.add(keyOf(change.record))
       if (!isWithdrawable(change) && !('ref' in change && neverCreated.has(keyOf(change.ref)))) return true
-      this.#done(queued, false)
+      this.#done(queued)
       return false
     }
     const left = group.filter(isLeft)
-    this.#queued = this.#queued.filter(isLeft)
+    // A deletion that has not been tried may be what gives room to the rest.
+    this.#queued = this.#queued.filter((queued) => queued.change.kind === 'delete' || isLeft(queued))
     return left
   }
 
@@ -331,6 +353,15 @@ export class EventLog {
       }
     })
   }
+}
+
+function unitsOf({ change }: QueuedChange): number {
+  return 'events' in change ? change.events.lines.length : 0
+}
+
+/** Whether a store that takes nothing would take this least of all. What gives room is tried, and withdrawn where that fails. */
+function needsRoom(change: StoreChange): boolean {
+  return isWithdrawable(change) && change.kind !== 'delete'
 }
 
 type WithdrawableKind = 'create' | 'policy' | 'delete' | 'value'

@@ -1,6 +1,6 @@
 import type { JobRef } from '../job/key.ts'
+import type { BatchListener, FollowedLog } from './FollowedLog.ts'
 import { framesOf, gapFrame } from './frames.ts'
-import type { BatchListener, JobLog } from './JobLog.ts'
 import type { LogPages } from './LogPages.ts'
 import type { PublishedBatch } from './PublishedBatch.ts'
 
@@ -29,7 +29,7 @@ export class JobReader implements BatchListener {
   readonly #sink: FrameSink
   readonly #named: boolean
   /** Undefined once the job has ended before the reader came: then the store has all there is. */
-  readonly #log: JobLog | undefined
+  readonly #log: FollowedLog | undefined
   readonly #lastSeq: number
   /** The log lost its tail: what the reader saw of it is void, and its numbers will be given again. */
   readonly #isPastEnd: boolean
@@ -37,6 +37,7 @@ export class JobReader implements BatchListener {
   #sentSeq: number
   /** Defined while what is published goes straight to the sink. */
   #leaveLive: (() => void) | undefined
+  readonly #onClosed: (() => void) | undefined
   #isReading = false
   #hasRoom = true
   #isClosed = false
@@ -46,11 +47,12 @@ export class JobReader implements BatchListener {
     pages: LogPages
     sink: FrameSink
     named: boolean
-    log: JobLog | undefined
+    log: FollowedLog | undefined
     /** The number of the last event that is in the log now. */
     lastSeq: number
     /** The reader has what comes up to here. */
     after: number
+    readonly onClosed?: () => void
   }) {
     this.#ref = options.ref
     this.#pages = options.pages
@@ -60,6 +62,7 @@ export class JobReader implements BatchListener {
     this.#lastSeq = options.lastSeq
     this.#sentSeq = Math.min(options.after, options.lastSeq)
     this.#isPastEnd = options.after > options.lastSeq
+    this.#onClosed = options.onClosed
   }
 
   /** The number of the last event that the sink was given. */
@@ -92,24 +95,32 @@ export class JobReader implements BatchListener {
     this.#isClosed = true
     this.#endLive()
     this.#unsubscribe?.()
+    this.#onClosed?.()
   }
 
   onBatch(batch: PublishedBatch): void {
     if (this.#leaveLive === undefined) return
-    if (!this.#hasRoom) {
-      this.#endLive()
-      return
-    }
-    // Live means that everything before this batch was sent, so its frames are sent as a whole.
-    this.#sentSeq = batch.lastSeq
     try {
-      this.#hasRoom = this.#sink.write(batch.frames(this.#named))
+      this.#take(batch)
     } catch (error) {
       // Whoever publishes has other readers, and a log to write: one sink that is broken must not reach it.
       this.#fail(error)
-      return
     }
-    if (batch.isFinal) this.#finish()
+    if (batch.isFinal && this.#sentSeq >= batch.lastSeq) this.#finish()
+  }
+
+  #take(batch: PublishedBatch): void {
+    // A log that another process writes may be told of later than this reader found it in the store.
+    if (batch.lastSeq <= this.#sentSeq) return
+    if (!this.#hasRoom) {
+      this.#endLive()
+    } else if (batch.firstSeq === this.#sentSeq + 1) {
+      this.#sentSeq = batch.lastSeq
+      this.#hasRoom = this.#sink.write(batch.frames(this.#named))
+    } else {
+      this.#endLive()
+      this.#advance()
+    }
   }
 
   #advance(): void {

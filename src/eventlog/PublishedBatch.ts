@@ -6,6 +6,8 @@ export class PublishedBatch {
   readonly firstSeq: number
   readonly lastSeq: number
   readonly isFinal: boolean
+  /** Whether it is of changes of the job's status: a batch is of those or of outputs, never of both. */
+  readonly isOfStatus: boolean
   readonly #jobId: string
   readonly #batch: EventBatch
   readonly #hasManyReaders: boolean
@@ -16,6 +18,7 @@ export class PublishedBatch {
     this.firstSeq = batch.firstSeq
     this.lastSeq = batch.lastSeq
     this.isFinal = options.isFinal
+    this.isOfStatus = batch.lines.startsWith('{"type":"job.')
     this.#jobId = jobId
     this.#batch = batch
     this.#hasManyReaders = options.readers > 1

@@ -32,6 +32,12 @@ export function framesOf(jobId: string, batch: EventBatch, after: number, named:
   return frames
 }
 
+/** The type of a batch's last event. */
+export function lastTypeOf({ lines }: EventBatch): string {
+  const typeStart = lines.lastIndexOf('\n') + 1 + TYPE_PREFIX.length
+  return lines.slice(typeStart, lines.indexOf('"', typeStart))
+}
+
 /**
  * What a reader is told that is not given the events `from` to `to`. It is made for this reader and not in the log; its id is
  * `to`, which is where an EventSource then goes on.

@@ -2,7 +2,7 @@ import type { TSchema } from 'typebox'
 import { Compile, type Validator } from 'typebox/compile'
 import { TetherError } from '../job/error.ts'
 import type { Json } from '../job/json.ts'
-import { redact } from './redact.ts'
+import { hasSecrets, redact } from './redact.ts'
 import { describeSchemaErrors } from './schemaErrors.ts'
 import type { TaskContext, TaskDefinition } from './task.ts'
 
@@ -14,6 +14,7 @@ export class RegisteredTask {
   readonly description: string | undefined
   readonly schema: TSchema
   readonly concurrencyLimit: number | undefined
+  readonly retriesOnInterrupt: boolean
   /** The module that exports it, where it runs in a process of its own. */
   readonly isolatedModule: string | undefined
   readonly #definition: TaskDefinition
@@ -24,6 +25,7 @@ export class RegisteredTask {
     this.description = definition.description
     this.schema = definition.input
     this.concurrencyLimit = definition.concurrencyLimit
+    this.retriesOnInterrupt = definition.retryOnInterrupt === true
     this.isolatedModule = definition.isolate === 'process' ? definition.module : undefined
     this.#definition = definition
     this.#validator = Compile(definition.input)
@@ -48,7 +50,10 @@ export class RegisteredTask {
 export class TaskRegistry {
   readonly #tasks = new Map<string, RegisteredTask>()
 
-  /** @throws {Error} where the name is malformed or taken, the schema is not one, or an isolated task names no module. */
+  /**
+   * @throws {Error} where the name is malformed or taken, the schema is not one, an isolated task names no module, or one with
+   * secrets is to be retried.
+   */
   register(definition: TaskDefinition): void {
     const { name } = definition
     if (!TASK_NAME.test(name)) {
@@ -56,6 +61,9 @@ export class TaskRegistry {
     }
     if (this.#tasks.has(name)) throw new Error(`there is already a task ${name}`)
     assertIsolation(definition)
+    if (definition.retryOnInterrupt === true && hasSecrets(definition.input)) {
+      throw new Error(`task ${name} has secrets, which are erased once it is claimed: it cannot have retryOnInterrupt`)
+    }
     this.#tasks.set(name, new RegisteredTask(definition))
   }
 

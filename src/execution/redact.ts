@@ -17,6 +17,17 @@ export function redact(schema: TSchema, input: Json): Json {
   return Object.fromEntries(entries.map(([key, value]) => [key, redactWith(propertyOf(schema, key), value)]))
 }
 
+/** Whether anything in the schema is marked secret. */
+export function hasSecrets(schema: TSchema): boolean {
+  let isFound = false
+  JSON.stringify(schema, (key, value: unknown) => {
+    // A property may have this name: its value is a schema then.
+    isFound ||= key === 'secret' && typeof value === 'string'
+    return value
+  })
+  return isFound
+}
+
 function redactWith(schema: TSchema | undefined, input: Json): Json {
   return schema === undefined ? input : redact(schema, input)
 }

@@ -212,6 +212,11 @@ export interface TaskDefinition<S extends TSchema = TSchema> {
   /** How many jobs of this task may run at once in this process. Default: as many as `CONCURRENCY` lets. */
   readonly concurrencyLimit?: number
   /**
+   * Whether a job of this task that runs when its server dies is run again, from the start: at most three times in all, and not
+   * where it was asked to end. Default: it ends `interrupted`. Not for a task with secrets, which are erased once it is claimed.
+   */
+  readonly retryOnInterrupt?: boolean
+  /**
    * `process`: `run` is called in a Node process of its own inside the job's containment, so that whatever it does (`for(;;)`,
    * `execSync`, a crash) ends when the job is to end, and reaches nobody else. Functions cannot be sent, so that process
    * imports `module` and looks for the export with this task's name. What it prints becomes the job's output; it has the

@@ -39,6 +39,9 @@ export interface CancellationRequest {
   readonly requestedAtMs: number
 }
 
+/** A request as it is kept where another process may find it. */
+export type StoredRequest = Omit<CancellationRequest, 'requestedAtMs'>
+
 /** A request as it stands in a job's record, in its events and on the wire. `requestedAt` is ISO 8601. */
 export interface Cancellation {
   readonly cause: Cause
@@ -89,6 +92,6 @@ export function recordOf(request: CancellationRequest, phase: Phase, stop?: Canc
  */
 export interface StoredTombstone {
   readonly name: string
-  readonly request: Omit<CancellationRequest, 'requestedAtMs'>
+  readonly request: StoredRequest
   readonly expiresAt: number
 }

@@ -18,6 +18,11 @@ export function keyOf(ref: JobRef): JobKey {
   return (ref.tenant === DEFAULT_TENANT ? ref.id : `${ref.tenant}:${ref.id}`) as JobKey
 }
 
+/** All jobs of a group; never the key of a job, since ids and group ids hold no `/`. */
+export function groupKeyOf(tenant: string, group: string): string {
+  return `group/${tenant}/${group}`
+}
+
 /** The job whose key `text` is; undefined where it is none. */
 export function parseKey(text: string): JobRef | undefined {
   const [tenant, id] = text.includes(':')

@@ -21,5 +21,10 @@ export interface JobPolicy {
   readonly onRestart: 'run' | 'interrupt'
 }
 
+/** How long the policy is put off once the last holder is gone; undefined where it does nothing then. */
+export function graceOf({ onDisconnect, disconnectGraceMs }: JobPolicy): number | undefined {
+  return onDisconnect === 'continue' ? undefined : disconnectGraceMs
+}
+
 export const MAX_DELAY_MS = 2_147_483_647
 export const MAX_DISCONNECT_GRACE_MS = 3_600_000

@@ -17,11 +17,32 @@ export interface EventBatch {
   readonly lines: string
 }
 
+/** At most `limit` jobs with one `name` run at once. */
+export interface RunLimit {
+  readonly name: string
+  readonly limit: number
+}
+
 /** One write. Those of one `commit` are one transaction and take effect in their order. */
 export type StoreChange =
-  /** Its events begin at 1; `record.lastSeq` is their last. */
-  | { readonly kind: 'create'; readonly record: JobRecord; readonly events: EventBatch }
-  /** Compare-and-set: only where the record's status is `from`. `input`, where given, replaces the record's (secrets erased). */
+  /**
+   * Its events begin at 1; `record.lastSeq` is their last. `owner`: the replica that runs it, this one where not given; '' leaves
+   * it to any, and `waitsUntil` (wall time, ms) is when its wait in the queue is over. `isHeld`: by a holder of this replica. A child
+   * is refused (`fenced`) where its parent has come to be another replica's, or has ended. `limits` hold for replicas that claim it.
+   */
+  | {
+      readonly kind: 'create'
+      readonly record: JobRecord
+      readonly events: EventBatch
+      readonly owner?: string
+      readonly waitsUntil?: number
+      readonly isHeld?: boolean
+      readonly limits?: readonly RunLimit[]
+    }
+  /**
+   * Compare-and-set: only where the record's status is `from`, and the job is `owner`'s, or, where not given, this replica's or
+   * nobody's. `input`, where given, replaces the record's (secrets erased).
+   */
   | {
       readonly kind: 'move'
       readonly ref: JobRef
@@ -29,16 +50,17 @@ export type StoreChange =
       readonly state: JobState
       readonly input?: Json
       readonly events: EventBatch
+      readonly owner?: string
     }
-  /** Output of a job; refused where the record is `cancelling` or terminal. */
+  /** Output of a job of this replica's; refused where the record is `cancelling` or terminal. */
   | { readonly kind: 'append'; readonly ref: JobRef; readonly events: EventBatch }
-  /** Refused (`status`) where the job has ended. */
-  | { readonly kind: 'policy'; readonly ref: JobRef; readonly policy: JobPolicy }
+  /** Refused (`status`) where the job has ended. `before`: what it is a change of, where several processes share the store. */
+  | { readonly kind: 'policy'; readonly ref: JobRef; readonly policy: JobPolicy; readonly before?: JobPolicy }
   /** The function of an abandoned job settled after all (wall time, ms). Refused (`status`) on any other job. */
   | { readonly kind: 'settled'; readonly ref: JobRef; readonly settledAt: number }
   /**
    * Forgets a finished job, its log and its idempotency key; refused (`status`) where it is not finished. The id cannot be
-   * started again until `spentUntil` (wall time, ms).
+   * started again until `spentUntil` (wall time, ms), which may have passed.
    */
   | { readonly kind: 'delete'; readonly ref: JobRef; readonly spentUntil: number }
   /** What jobs of a task keep between their runs. `json` undefined deletes it. Never refused. */
@@ -58,10 +80,28 @@ export type StoreChange =
  *   idempotency key another job of the tenant has.
  * - `missing`: there is no such job. `status`: it is not where the change needs it.
  * - `sequence`: the events do not begin right after the job's last one, or there are none.
+ *
+ * Only where several processes share the store:
+ * - `fenced`: the job is another replica's.
+ * - `changed`: a policy that is not `before` any more.
+ * - `asked`: a move to an end of the job's own, `failed` or `stopped`; it was asked for a cancel before.
+ * - `isAsked`: it was done, and the job was asked to end and does not do so yet.
  */
 export type ChangeResult =
-  | { readonly ok: true }
-  | { readonly ok: false; readonly why: 'exists' | 'spent' | 'missing' | 'status' | 'sequence' | 'key_taken' }
+  | { readonly ok: true; readonly isAsked?: true }
+  | {
+      readonly ok: false
+      readonly why:
+        | 'exists'
+        | 'spent'
+        | 'missing'
+        | 'status'
+        | 'sequence'
+        | 'key_taken'
+        | 'fenced'
+        | 'asked'
+        | 'changed'
+    }
 
 export type Lookup =
   | { readonly kind: 'found'; readonly record: JobRecord }
@@ -97,15 +137,22 @@ export interface JobStoreLimits {
 
 /**
  * Records and logs of jobs. Every method rejects with a `StoreError` where the store cannot be reached or written, or is
- * closed, and none throws at once. Commits take effect in the order of the calls; one that rejects wrote nothing.
+ * closed, and none throws at once. Commits take effect in the order of the calls; one that rejects wrote nothing, unless it rejects
+ * with an `UncertainCommitError`.
  * What `commit` resolved survives the death of this process (and of the machine where the store was opened so).
  */
 export interface JobStore {
   commit(changes: readonly StoreChange[]): Promise<readonly ChangeResult[]>
   lookup(ref: JobRef): Promise<Lookup>
+  /** As `lookup`, for many, and without their records. */
+  lookupKinds(refs: readonly JobRef[]): Promise<readonly Lookup['kind'][]>
   findByIdempotencyKey(tenant: string, key: string): Promise<JobRecord | undefined>
   /** Newest first; `input` and a `result` are null in these records. */
   list(filter: ListFilter): Promise<readonly JobRecord[]>
+  /** One of them as a list shows it; undefined where there is none. */
+  findListed(ref: JobRef): Promise<JobRecord | undefined>
+  /** How many jobs of a group have ended. */
+  countEnded(tenant: string, group: GroupId): Promise<number>
   /** Every job of every tenant that is not terminal, oldest first, with its input: what a start of the server has to take up. */
   listActive(): Promise<readonly JobRecord[]>
   /**
@@ -136,4 +183,25 @@ export interface JobStore {
 /** The store could not do what was asked: disk full, locked, corrupt, gone. */
 export class StoreError extends Error {
   override readonly name = 'StoreError'
+}
+
+/**
+ * A commit that was sent and not answered. It has taken effect as a whole or not at all; until `outcome` says which, its events
+ * must not be sent again.
+ */
+export class UncertainCommitError extends StoreError {
+  readonly #ask: () => Promise<readonly ChangeResult[] | undefined>
+
+  constructor(message: string, ask: () => Promise<readonly ChangeResult[] | undefined>, options?: ErrorOptions) {
+    super(message, options)
+    this.#ask = ask
+  }
+
+  /**
+   * The results of the commit, or undefined where it wrote nothing; then it never will, and may be called again. Rejects with a
+   * `StoreError` while the store cannot say: ask again.
+   */
+  outcome(): Promise<readonly ChangeResult[] | undefined> {
+    return this.#ask()
+  }
 }

@@ -125,8 +125,13 @@ export function concrete(op: Op, model: ModelStore): StoreChange {
       const change = { kind: 'move', ref: op.ref, from: op.from, state: stateOf(op.to), events } as const
       return op.erase ? { ...change, input: { command: '[redacted]' } } : change
     }
-    case 'append':
+    case 'append': {
+      const found = model.lookup(op.ref)
+      // A job that waits says nothing: where several processes share it, it is nobody's.
+      if (found.kind === 'found' && found.record.state.status === 'queued')
+        return { kind: 'policy', ref: op.ref, policy: { ...POLICY, priority: op.count } }
       return { kind: 'append', ref: op.ref, events: batch(model.lastSeqOf(op.ref) + 1 + op.skew, op.count) }
+    }
     case 'policy':
       return { kind: 'policy', ref: op.ref, policy: { ...POLICY, priority: op.priority } }
     case 'settled':

@@ -194,6 +194,20 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
         await store.commit([{ ...move(job, 'queued', 'running', 2), input: { command: '[redacted]' } }])
         expect(await store.lookup(job)).toMatchObject({ record: { input: { command: '[redacted]' } } })
       })
+
+      test("takes a job that is nobody's, and one of another replica for that one", async () => {
+        const { store } = await open()
+        const [waiting, elsewhere] = [recordNamed('a'), recordNamed('b')]
+        const created = [
+          { ...create(waiting), owner: '', waitsUntil: Date.now() + HOUR_MS },
+          { ...create(elsewhere), owner: 'elsewhere' },
+        ]
+        expect(await store.commit(created)).toEqual([OK, OK])
+        expect(await store.commit([move(waiting, 'queued', 'running', 2), append(waiting, 3)])).toEqual([OK, OK])
+        expect(await store.commit([{ ...move(elsewhere, 'queued', 'interrupted', 2), owner: 'elsewhere' }])).toEqual([
+          OK,
+        ])
+      })
     })
 
     describe('append', () => {
@@ -290,6 +304,23 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
         expect(await store.commit([create({ ...job, tenant: 'other' })])).toEqual([OK])
       })
 
+      test('is told of for many at once', async () => {
+        const { store } = await open()
+        const [there, deleted, forgotten, never] = ['a', 'b', 'c', 'd'].map((name) => recordNamed(name)) as [
+          JobRecord,
+          JobRecord,
+          JobRecord,
+          JobRecord,
+        ]
+        await store.commit([there, deleted, forgotten].flatMap((job) => upTo(job, 'succeeded').changes))
+        await store.commit([remove(deleted), remove(forgotten, Date.now() - 1)])
+        const elsewhere = { ...refTo(there), tenant: 'other' }
+        const kinds = await store.lookupKinds([never, there, deleted, forgotten, elsewhere])
+        expect(kinds).toEqual(['unknown', 'found', 'spent', 'unknown', 'unknown'])
+        expect(await store.lookupKinds([])).toEqual([])
+        expect(await store.commit([create(forgotten)])).toEqual([OK])
+      })
+
       test('lets the id be used again afterwards, with nothing of the job that had it', async () => {
         const { store, job } = await openWith('succeeded')
         expect(await store.commit([remove(job, Date.now() - 1)])).toEqual([OK])
@@ -329,6 +360,17 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
         expect(listed.map(({ id }) => id)).toEqual(['0', 'd', 'c', 'b', 'a', 'z'].map((id) => recordNamed(id).id))
         const [first] = listed
         expect(first).toEqual(shortened({ ...newer, state: stateOf('succeeded'), lastSeq: 3 }))
+      })
+
+      test('shows a job as it is found alone too', async () => {
+        const { store, job } = await openWith('succeeded')
+        expect(await store.findListed(job)).toEqual((await store.list({ tenant: job.tenant, limit: 1 }))[0])
+        const running = recordNamed('b')
+        await store.commit([...upTo(running, 'running').changes, append(running, 3, 4)])
+        expect(await store.findListed(running)).toMatchObject({ id: running.id, lastSeq: 6, input: null })
+        await store.commit([remove(job)])
+        expect(await store.findListed(job)).toBeUndefined()
+        expect(await store.findListed({ ...refTo(running), tenant: 'other' })).toBeUndefined()
       })
 
       test('gives every job once, page by page, whatever is added meanwhile', async () => {
@@ -383,6 +425,19 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
             }
           }
         }
+      })
+
+      test('of a group is not needed to say how many of it have ended', async () => {
+        const { store } = await open()
+        const [group, other] = [parseGroupId('group-aaa'), parseGroupId('group-bbb')]
+        const grouped = STATUSES.map((status, n) => upTo(recordNamed(`n${n}`, { group }), status))
+        const alone = [recordNamed('a'), recordNamed('b', { group: other }), recordNamed('c', { group, tenant: 'it' })]
+        await store.commit([...grouped, ...alone.map((job) => upTo(job, 'failed'))].flatMap(({ changes }) => changes))
+        expect(await store.countEnded('default', group)).toBe(TERMINAL.length)
+        await store.commit([remove(recordNamed(`n${STATUSES.indexOf('failed')}`))])
+        expect(await store.countEnded('default', group)).toBe(TERMINAL.length - 1)
+        expect(await store.countEnded('it', group)).toBe(1)
+        expect(await store.countEnded('nobody', group)).toBe(0)
       })
 
       test('of active jobs has those of every tenant, oldest first, with their input', async () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { splitBatch } from '../../src/store/sqlite/splitBatch.ts'
+import { splitBatch } from '../../src/store/splitBatch.ts'
 
 test('a batch that is split has the same lines under the same numbers, none longer than it must be', () => {
   const lines = fc.array(

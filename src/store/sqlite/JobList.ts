@@ -1,6 +1,7 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import type { GroupId } from '../../job/id.ts'
 import type { JobRecord } from '../../job/record.ts'
-import { STATUSES } from '../../job/status.ts'
+import { isTerminal, STATUSES } from '../../job/status.ts'
 import type { ListFilter } from '../JobStore.ts'
 import { integer, text } from './columns.ts'
 import { RECORD_COLUMNS, shortRecordOf } from './records.ts'
@@ -22,16 +23,27 @@ const NEWEST = { createdAt: Number.MAX_SAFE_INTEGER, id: '' }
 export class JobList {
   readonly #sqlite: DatabaseSync
   readonly #record: StatementSync
+  readonly #ended: StatementSync
   /** One for each set of filters that was ever asked for: 8 at most. */
   readonly #keys = new Map<string, StatementSync>()
 
-  constructor(sqlite: DatabaseSync, record: StatementSync) {
+  constructor(sqlite: DatabaseSync, statements: { readonly record: StatementSync; readonly ended: StatementSync }) {
     this.#sqlite = sqlite
-    this.#record = record
+    this.#record = statements.record
+    this.#ended = statements.ended
   }
 
   page(filter: ListFilter): readonly JobRecord[] {
-    return this.#newest(filter).map(({ job }) => shortRecordOf(this.#record.get(job)))
+    return this.#newest(filter).map(({ job }) => this.record(job))
+  }
+
+  record(job: number): JobRecord {
+    return shortRecordOf(this.#record.get(job))
+  }
+
+  countEnded(tenant: string, group: GroupId): number {
+    const row = this.#ended.get(tenant, group)
+    return row === undefined ? 0 : integer(row, 'count')
   }
 
   #newest(filter: ListFilter): readonly Listed[] {
@@ -77,5 +89,10 @@ function newestFirst(a: Listed, b: Listed): number {
 }
 
 export function openJobList(sqlite: DatabaseSync): JobList {
-  return new JobList(sqlite, sqlite.prepare(`SELECT ${RECORD_COLUMNS} FROM jobs WHERE job = ?`))
+  const terminal = STATUSES.filter(isTerminal).map((status) => `'${status}'`)
+  return new JobList(sqlite, {
+    record: sqlite.prepare(`SELECT ${RECORD_COLUMNS} FROM jobs WHERE job = ?`),
+    ended: sqlite.prepare(`SELECT count(*) AS count FROM jobs INDEXED BY jobs_by_group
+      WHERE tenant = ? AND group_id = ? AND status IN (${terminal.join(', ')})`),
+  })
 }

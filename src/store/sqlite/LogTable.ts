@@ -1,9 +1,9 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { type EventBatch, StoreError } from '../JobStore.ts'
+import { splitBatch } from '../splitBatch.ts'
 import { bytes, integer, type Row, text } from './columns.ts'
 import type { LiveJob, LiveJobs } from './LiveJobs.ts'
 import { decodePlaces, encodePlaces, type Place, placesFrom } from './places.ts'
-import { splitBatch } from './splitBatch.ts'
 
 /** A chapter's row is then 0.5 KiB, small enough to stay inside a page of the table's tree. */
 const CHAPTER_BATCHES = 64

@@ -18,7 +18,7 @@ export class SpentIds {
 
   spend({ tenant, id }: JobRef, until: number, now: number): void {
     this.#statements.forgetEnded.run(now)
-    this.#statements.spend.run(tenant, id, until)
+    if (until > now) this.#statements.spend.run(tenant, id, until)
   }
 
   isSpent({ tenant, id }: JobRef, now: number): boolean {

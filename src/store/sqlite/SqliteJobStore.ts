@@ -1,6 +1,7 @@
 import type { StatementSync } from 'node:sqlite'
 import { type Clock, systemClock } from '../../clock.ts'
 import type { StoredTombstone } from '../../job/cancellation.ts'
+import type { GroupId } from '../../job/id.ts'
 import { type JobRef, keyOf } from '../../job/key.ts'
 import type { JobRecord } from '../../job/record.ts'
 import { isTerminal } from '../../job/status.ts'
@@ -108,6 +109,17 @@ class SqliteJobStore implements JobStore {
     })
   }
 
+  async lookupKinds(refs: readonly JobRef[]): Promise<readonly Lookup['kind'][]> {
+    const { file, jobs, spent } = this.#open()
+    const now = this.#clock.now()
+    return file.guard(() =>
+      refs.map((ref) => {
+        if (jobs.placeOf(ref) !== undefined) return 'found'
+        return spent.isSpent(ref, now) ? 'spent' : 'unknown'
+      }),
+    )
+  }
+
   async findByIdempotencyKey(tenant: string, key: string): Promise<JobRecord | undefined> {
     const { file, jobs } = this.#open()
     const record = file.guard(() => jobs.recordByKey(tenant, key))
@@ -117,6 +129,20 @@ class SqliteJobStore implements JobStore {
   async list(filter: ListFilter): Promise<readonly JobRecord[]> {
     const { file, list } = this.#open()
     return file.guard(() => list.page(filter)).map((record) => this.#current(record))
+  }
+
+  async findListed(ref: JobRef): Promise<JobRecord | undefined> {
+    const { file, jobs, list } = this.#open()
+    const record = file.guard(() => {
+      const place = jobs.placeOf(ref)
+      return place && list.record(place.job)
+    })
+    return record && this.#current(record)
+  }
+
+  async countEnded(tenant: string, group: GroupId): Promise<number> {
+    const { file, list } = this.#open()
+    return file.guard(() => list.countEnded(tenant, group))
   }
 
   async listActive(): Promise<readonly JobRecord[]> {

@@ -1,4 +1,4 @@
-import type { EventBatch } from '../JobStore.ts'
+import type { EventBatch } from './JobStore.ts'
 
 /**
  * The batch as batches of whole lines, none longer than `maxUnits` (UTF-16 units) where its lines are not. A job that pours says
