@@ -57,6 +57,14 @@ export interface Config {
   readonly tasksDir: string | undefined
   /** What the name of this process in `replica` begins with. */
   readonly replicaId: string
+  /** Where servers share their jobs; undefined: this one has its own. */
+  readonly redisUrl: string | undefined
+  /** What all keys and channels in Redis begin with. */
+  readonly redisPrefix: string
+  /** After so long without a sign of life the others take a server for gone, ms. */
+  readonly leaseMs: number
+  /** How often a server that the others cannot tell looks for what was asked of it, ms. */
+  readonly cancelPollMs: number
   /** Where models are to be had. */
   readonly models: ModelSettings
   /** Whether only this machine can reach `host`. */
@@ -85,7 +93,6 @@ const MIB = 1024 * 1024
  * @throws {ConfigError} at the first value that is not allowed.
  */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
-  refuseReplicas(env)
   function setting<T>(key: string, form: Form<T>, fallback: T): T {
     const text = env[key]
     if (text === undefined || text === '') return fallback
@@ -113,6 +120,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     maxBufferedBytes: setting('MAX_BUFFERED_BYTES', wholeNumber(1024, 1024 * MIB), MIB),
     stallMs: setting('STALL_MS', wholeNumber(10, MAX_DELAY_MS), 60_000),
     dataDir: setting('DATA_DIR', FOLDER, resolve('data')),
+    redisUrl: setting('REDIS_URL', REDIS_URL, undefined),
+    redisPrefix: setting('REDIS_PREFIX', REDIS_PREFIX, 'tether:'),
+    leaseMs: setting('LEASE_MS', wholeNumber(1000, 600_000), 8000),
+    cancelPollMs: setting('CANCEL_POLL_MS', wholeNumber(10, 60_000), 250),
     durability: setting('DURABILITY', oneOf(DURABILITIES), 'process'),
     concurrency,
     maxQueued: setting('MAX_QUEUED', wholeNumber(0, 10_000_000), 10_000),
@@ -207,6 +218,20 @@ const BASE_URL: Form<string | undefined> = {
   },
 }
 
+const REDIS_URL: Form<string | undefined> = {
+  allowed: 'redis://[USER:PASSWORD@]HOST[:PORT][/DB], or rediss: for TLS',
+  isSecret: true,
+  parse: (text) => {
+    const url = URL.parse(text)
+    return url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== '' ? text : undefined
+  },
+}
+
+const REDIS_PREFIX: Form<string> = {
+  allowed: '1 to 64 characters of A-Z a-z 0-9 . _ : { } -',
+  parse: (text) => (/^[A-Za-z0-9._:{}-]{1,64}$/.test(text) ? text : undefined),
+}
+
 const KEY: Form<string | undefined> = {
   allowed: 'visible ASCII characters without spaces, to 1000',
   isSecret: true,
@@ -294,14 +319,6 @@ function isLoopbackHost(host: string): boolean {
 function tokenMissing(host: string): ConfigError {
   return new ConfigError(
     `API_TOKEN must be set where others can reach HOST ${quoted(host)}: ${TOKEN.allowed} (or set HOST to 127.0.0.1)`,
-  )
-}
-
-/** Refused rather than ignored: whoever sets it expects several processes to share their jobs. Its value may hold a password. */
-function refuseReplicas(env: Readonly<Record<string, string | undefined>>): void {
-  if (env['REDIS_URL'] === undefined || env['REDIS_URL'] === '') return
-  throw new ConfigError(
-    'REDIS_URL must be unset, got a value (not shown here): this version runs as a single process and does not support replicas yet',
   )
 }
 

@@ -18,12 +18,14 @@ import { WatchedOrchestrator } from './execution/watchdog/WatchedOrchestrator.ts
 import type { Containment } from './job/receipt.ts'
 import { JobManager } from './jobs/JobManager.ts'
 import { PQueueJobQueue } from './jobs/PQueueJobQueue.ts'
+import type { SharedEngine, SharedTerms } from './jobs/SharedEngine.ts'
 import { Workspaces } from './jobs/Workspaces.ts'
 import { ModelProviders } from './resources/model/ModelProviders.ts'
 import { Guardian } from './resources/processes/Guardian.ts'
 import { probeContainment } from './resources/processes/probeContainment.ts'
 import { sweepLeftovers } from './resources/processes/sweepLeftovers.ts'
 import { FastifyServer } from './server/FastifyServer.ts'
+import { WaitingServer } from './server/WaitingServer.ts'
 import { type DirectoryLock, lockDirectory, makeFolder } from './store/DirectoryLock.ts'
 import type { JobStore } from './store/JobStore.ts'
 import { openSqliteJobStore } from './store/sqlite/SqliteJobStore.ts'
@@ -44,6 +46,8 @@ export interface TetherOptions {
   readonly tasks?: readonly TaskDefinition[]
   /** Stands between the server and its store: for tests that hold a commit back or make one fail. */
   readonly wrapStore?: (store: JobStore) => JobStore
+  /** Connects this process with others that share its jobs. Default: it has its own. */
+  readonly openShared?: (terms: SharedTerms) => Promise<SharedEngine>
   /** How long the store may fail before running jobs are ended for it (ms). Default 5000. */
   readonly storePatienceMs?: number
   /** Tells of code that blocks the event loop; `reportFd` is the file descriptor that the logger writes to. Default: none does. */
@@ -94,21 +98,21 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   rmSync(tmpRoot, { recursive: true, force: true })
   const workspaceRoot = join(config.dataDir, 'workspaces')
   makeFolder(workspaceRoot)
-  const sqlite = await openSqliteJobStore({
-    path: join(config.dataDir, 'tether.db'),
-    durability: config.durability,
-    maxLogBytes: config.maxLogBytes,
-    clock,
-    onBackgroundError: (err) => logger.error({ err }, 'the store failed in the background'),
-  })
-  opened.defer(() => sqlite.close())
-  const store = options.wrapStore?.(sqlite) ?? sqlite
+  const waiting = new WaitingServer({ config, logger })
+  opened.defer(() => waiting.close())
+  const engine = await options.openShared?.({ replica, onAway: (why) => waiting.open(why) })
+  const ownStore = engine?.store ?? (await openOwnStore(config, clock, logger))
+  // An engine says goodbye over the connection of its store, which it then closes.
+  opened.defer(() => (engine ?? ownStore).close())
+  const store = options.wrapStore?.(ownStore) ?? ownStore
   const tasks = await registryOf(config, options.tasks ?? [])
   const eventLog = new EventLog({
     store,
     clock,
-    patienceMs: options.storePatienceMs ?? STORE_PATIENCE_MS,
-    onRefused: (change, why) => logger.error({ change: change.kind, why }, 'the store refused a change'),
+    // What is shared goes on for as long as the others may count with this process.
+    patienceMs: options.storePatienceMs ?? (engine === undefined ? STORE_PATIENCE_MS : config.leaseMs),
+    onRefused: (change, why) =>
+      logger[engine === undefined ? 'error' : 'debug']({ change: change.kind, why }, 'the store refused a change'),
   })
   eventLog.onHealth((health) => {
     if (health.kind === 'ok') logger.info('the store takes writes again')
@@ -122,7 +126,8 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
       new Promise((settle) => eventLog.push({ change: { kind: 'tombstone', name, tombstone }, settle })),
   })
   opened.defer(() => pending.close())
-  pending.load(await store.listTombstones())
+  // Those that are shared are found by whoever creates their job.
+  if (engine === undefined) pending.load(await store.listTombstones())
   const processes = { containment, commandEnv: commandEnvironment(options.serverEnv), defaultCwd: options.cwd }
   const compileCache = options.serverEnv.NODE_COMPILE_CACHE ?? join(config.dataDir, 'compile-cache')
   const spare = new WarmSpare({
@@ -168,12 +173,19 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     killGraceMs: config.killGraceMs,
     retainJobsMs: config.retainJobsMs,
     policyDefaults: { settleMs: config.settleMs, maxRunMs: config.maxRunMs },
+    cancelPollMs: config.cancelPollMs,
+    ...(engine === undefined ? {} : { engine }),
   })
   const recovered = await jobs.recover()
   if (recovered.interrupted + recovered.queued > 0) logger.info(recovered, 'took up the jobs of an earlier process')
-  const server = new FastifyServer({ config, jobs, logger, clock })
+  const server = new FastifyServer({ config: { ...config, port: waiting.port ?? config.port }, jobs, logger, clock })
+  await waiting.close()
   const { url } = await server.listen()
   announce(lock, url, logger)
+  await engine?.start({
+    run: (ref) => jobs.runClaimed(ref),
+    onLeaseLost: () => jobs.loseLease(),
+  })
   queue.resume('not_listening')
   if (tasks.list().some((task) => task.isolatedModule !== undefined)) spare.prepare()
   const parts = opened.move()
@@ -192,6 +204,16 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     spare,
     stop: (hurry) => (stopped ??= stop(hurry)),
   }
+}
+
+function openOwnStore(config: Config, clock: Clock, logger: Logger): Promise<JobStore> {
+  return openSqliteJobStore({
+    path: join(config.dataDir, 'tether.db'),
+    durability: config.durability,
+    maxLogBytes: config.maxLogBytes,
+    clock,
+    onBackgroundError: (err) => logger.error({ err }, 'the store failed in the background'),
+  })
 }
 
 /** The address is for whoever finds the folder taken; a disk that is full must not end a server that listens. */

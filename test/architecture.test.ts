@@ -35,6 +35,13 @@ const RULES: Readonly<Record<string, Rule>> = {
   store: { mayImport: ['job', ...LEAVES] },
   // An implementation of a port: whoever uses it sees the port alone.
   'store/sqlite': { mayImport: ['store', 'job', ...LEAVES], knownTo: ['tether.ts'] },
+  // What only exists where several servers are one: without it nothing of this is loaded.
+  cluster: {
+    mayImport: ['eventlog', 'store', 'job', ...LEAVES],
+    typesOnly: ['jobs/JobQueue.ts', 'jobs/Replicas.ts', 'jobs/SharedEngine.ts'],
+    packages: ['ioredis', 'bullmq', 'p-queue', 'node:crypto', 'node:fs', 'node:net', 'node:timers/promises'],
+    knownTo: ['main.ts'],
+  },
   // What a job is: no input or output, no timers.
   job: { mayImport: [], packages: ['uuid'] },
 
@@ -202,6 +209,11 @@ test.each([
   ['client/a.ts', 'node:fs', false],
   ['server/a.ts', '../../scripts/a.ts', false],
   ['jobs/a.ts', '../store/sqlite/SqliteJobStore.ts', true],
+  ['jobs/a.ts', '../cluster/RedisJobStore.ts', true],
+  ['tether.ts', './cluster/RedisJobStore.ts', true],
+  ['cluster/a.ts', '../jobs/JobManager.ts', true],
+  ['cluster/a.ts', '../jobs/JobQueue.ts', false],
+  ['cluster/a.ts', '../store/sqlite/SqliteJobStore.ts', false],
   ['newfolder/a.ts', '../job/status.ts', true],
 ])('%s importing %s (types only: %s) is objected to', (file, specifier, isTypeOnly) => {
   expect(objectionTo(file, { specifier, isTypeOnly })).toBeDefined()
@@ -214,6 +226,8 @@ test.each([
   ['client/cli/a.ts', '../a.ts', false],
   ['store/sqlite/a.ts', '../JobStore.ts', false],
   ['main.ts', './server/a.ts', false],
+  ['main.ts', './cluster/RedisJobStore.ts', false],
+  ['cluster/a.ts', '../store/JobStore.ts', false],
 ])('%s importing %s (types only: %s) is fine', (file, specifier, isTypeOnly) => {
   expect(objectionTo(file, { specifier, isTypeOnly })).toBeUndefined()
 })

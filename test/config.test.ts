@@ -31,6 +31,10 @@ describe('with nothing set', () => {
       maxBufferedBytes: 1_048_576,
       stallMs: 60_000,
       dataDir: resolve('data'),
+      redisUrl: undefined,
+      redisPrefix: 'tether:',
+      leaseMs: 8000,
+      cancelPollMs: 250,
       durability: 'process',
       concurrency: 64,
       maxQueued: 10_000,
@@ -246,10 +250,17 @@ describe('words', () => {
   })
 })
 
-test('REDIS_URL is refused rather than ignored, and its password is not shown', () => {
-  const message = refusal({ REDIS_URL: 'redis://:hunter2@cache:6379' })
-  expect(message).toMatch(/^REDIS_URL must be unset.*single process and does not support replicas yet$/)
-  expect(message).not.toContain('hunter2')
+test('REDIS_PREFIX is a short word, with colons and braces', () => {
+  expect(readConfig({ REDIS_PREFIX: '{a}:b:' }).redisPrefix).toBe('{a}:b:')
+  expect(refusal({ REDIS_PREFIX: 'a b' })).toBe(
+    'REDIS_PREFIX must be 1 to 64 characters of A-Z a-z 0-9 . _ : { } -, got "a b"',
+  )
+})
+
+test('REDIS_URL is the address of a Redis, and what it holds is never shown', () => {
+  expect(readConfig({ REDIS_URL: 'rediss://:hunter2@cache:6379/1' }).redisUrl).toBe('rediss://:hunter2@cache:6379/1')
+  const message = refusal({ REDIS_URL: 'http://:hunter2@cache:6379' })
+  expect(message).toMatch(/^REDIS_URL must be redis:.*, or rediss: for TLS, got 26 characters, not shown here$/)
 })
 
 test('whatever a value is, it is taken or refused with one line that begins with its key', () => {

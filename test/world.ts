@@ -12,8 +12,8 @@ import type { JobEvent } from '../src/job/event.ts'
 import type { Json } from '../src/job/json.ts'
 import { DEFAULT_TENANT, type JobRef } from '../src/job/key.ts'
 import type { JobView } from '../src/job/view.ts'
+import type { EndAnswer, EndRequest } from '../src/jobs/ending.ts'
 import type { Holder } from '../src/jobs/Holder.ts'
-import type { EndAnswer, EndRequest } from '../src/jobs/JobEnder.ts'
 import type { JobSpec } from '../src/jobs/JobSpec.ts'
 import type { StartRequest } from '../src/jobs/JobStarter.ts'
 import type { ChangeResult, JobStore, StoreChange } from '../src/store/JobStore.ts'
@@ -186,9 +186,12 @@ export class HeldStore implements JobStore {
   }
 
   lookup: JobStore['lookup'] = (ref) => this.#store.lookup(ref)
+  lookupKinds: JobStore['lookupKinds'] = (refs) => this.#store.lookupKinds(refs)
   findByIdempotencyKey: JobStore['findByIdempotencyKey'] = (tenant, key) =>
     this.#store.findByIdempotencyKey(tenant, key)
   list: JobStore['list'] = (filter) => this.#store.list(filter)
+  findListed: JobStore['findListed'] = (ref) => this.#store.findListed(ref)
+  countEnded: JobStore['countEnded'] = (tenant, group) => this.#store.countEnded(tenant, group)
   listActive: JobStore['listActive'] = () => this.#store.listActive()
   listEndedBefore: JobStore['listEndedBefore'] = (time, limit) => this.#store.listEndedBefore(time, limit)
   readEvents: JobStore['readEvents'] = (ref, after, maxBytes) => this.#store.readEvents(ref, after, maxBytes)

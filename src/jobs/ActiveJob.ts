@@ -11,6 +11,7 @@ import type { JobRecord } from '../job/record.ts'
 import type { JobState } from '../job/state.ts'
 import { isTerminal } from '../job/status.ts'
 import { decide, type JobCommand } from '../job/transition.ts'
+import { StoreError } from '../store/JobStore.ts'
 import type { LeaveCause } from './Holder.ts'
 import { JobHolders } from './JobHolders.ts'
 import { JobTimers } from './JobTimers.ts'
@@ -29,6 +30,8 @@ export interface ActiveJobOptions {
   /** Settles with whether the store took the job's record. */
   readonly isRecorded: Promise<boolean>
   readonly onLastHolderLeft: (job: ActiveJob, cause: LeaveCause) => void
+  /** Who holds it, where that was known before the job came to this process. */
+  readonly holders?: JobHolders
   /** A change of status is in the log now. */
   readonly onWritten: (job: ActiveJob, event: StatusEvent, seq: number) => void
 }
@@ -54,11 +57,14 @@ export class ActiveJob {
   #record: JobRecord
   readonly #onWritten: ActiveJobOptions['onWritten']
   #storeFailure: Failure | undefined
+  #forfeit: Failure | undefined
   #writtenPolicy: JobPolicy
   #askedUnrecorded: CancellationRequest | undefined
   readonly #concluded = Promise.withResolvers<JobState>()
   #ended: PromiseWithResolvers<JobRecord> | undefined
   #hasEnded = false
+  #gone: PromiseWithResolvers<void> | undefined
+  #isDiscarded = false
 
   constructor(options: ActiveJobOptions) {
     const { clock, record, log } = options
@@ -67,7 +73,7 @@ export class ActiveJob {
     this.log = log
     this.task = options.task
     this.isRecorded = options.isRecorded
-    this.holders = new JobHolders(clock, (cause) => options.onLastHolderLeft(this, cause))
+    this.holders = options.holders ?? new JobHolders(clock, (cause) => options.onLastHolderLeft(this, cause))
     this.timers = new JobTimers(clock)
     this.#record = record
     this.#decided = record.state
@@ -134,6 +140,20 @@ export class ActiveJob {
     return true
   }
 
+  /** Why this process may not go on with the job, whose end is then for others to write, or for this process if nobody has. */
+  get forfeit(): Failure | undefined {
+    return this.#forfeit
+  }
+
+  /** It is no longer this process's: its output is refused, and whoever follows it here is cut off. `false` where an end was decided before. */
+  forfeitFor(failure: Failure): boolean {
+    if (this.#forfeit !== undefined || this.isDecided) return false
+    this.#forfeit = failure
+    this.log.fence()
+    this.log.lose(new StoreError(`${this.ref.id} is not this process's any more: ${failure.message}`))
+    return true
+  }
+
   /** What it was asked to end by while nobody knew yet whether it would be recorded; the first of each kind, a cancel above all. */
   get askedUnrecorded(): CancellationRequest | undefined {
     return this.#askedUnrecorded
@@ -143,12 +163,23 @@ export class ActiveJob {
     this.#askedUnrecorded = strongerOf(this.#askedUnrecorded, request)
   }
 
-  /** It was never recorded: nothing of it goes on, and whoever has come to it meanwhile is told. */
-  discard(error: Error): void {
+  /**
+   * Nothing of it goes on here, and whoever follows it is told: it was never recorded, or `goesOn` without this process, and with
+   * the holders that it has here.
+   */
+  discard(error: Error, goesOn = false): void {
     this.log.fence()
     this.log.lose(error)
     this.timers.close()
-    this.holders.close()
+    if (!goesOn) this.holders.close()
+    this.#isDiscarded = true
+    this.#gone?.resolve()
+  }
+
+  /** Settles when nothing more comes of it in this process: it has ended, or was discarded. */
+  get gone(): Promise<void> {
+    if (this.#hasEnded || this.#isDiscarded) return Promise.resolve()
+    return (this.#gone ??= Promise.withResolvers<void>()).promise
   }
 
   /** Decides `command` and hands the change to the store; output is fenced from a cancel or an end on. */
@@ -196,5 +227,6 @@ export class ActiveJob {
     this.timers.close()
     this.holders.close()
     this.#ended?.resolve(this.record)
+    this.#gone?.resolve()
   }
 }

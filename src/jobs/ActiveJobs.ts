@@ -19,13 +19,19 @@ export class ActiveJobs implements Iterable<ActiveJob> {
     return this.#byKey.get(keyOf(ref))
   }
 
+  /** Undefined also where the job is not this process's any more, though its function may not have settled yet. */
+  getOwn(ref: JobRef): ActiveJob | undefined {
+    const job = this.get(ref)
+    return job?.forfeit === undefined ? job : undefined
+  }
+
   withIdempotencyKey(tenant: string, key: string): ActiveJob | undefined {
     return this.#byIdempotencyKey.get(nameOf(tenant, key))
   }
 
-  /** Those that are in the group now: a copy. */
+  /** Those of this process that are in the group now: a copy. */
   inGroup(tenant: string, group: string): readonly ActiveJob[] {
-    return [...(this.#byGroup.get(nameOf(tenant, group)) ?? [])]
+    return [...(this.#byGroup.get(nameOf(tenant, group)) ?? [])].filter(({ forfeit }) => forfeit === undefined)
   }
 
   add(job: ActiveJob): void {
@@ -41,6 +47,7 @@ export class ActiveJobs implements Iterable<ActiveJob> {
 
   remove(job: ActiveJob): void {
     const { tenant, idempotencyKey, group } = job.record
+    if (this.#byKey.get(job.key) !== job) return
     this.#byKey.delete(job.key)
     if (idempotencyKey !== undefined) this.#byIdempotencyKey.delete(nameOf(tenant, idempotencyKey))
     if (group === undefined) return

@@ -71,7 +71,7 @@ export class ChildJobs {
    * Settles with how the child ended, as soon as that is decided: a store that is slow or away holds up neither the parent's
    * function nor its end.
    */
-  async #follow(parent: ActiveJob, scope: JobScope, child: ActiveJob): Promise<JobState> {
+  async #follow(parent: ActiveJob, scope: JobScope, child: ActiveJob): Promise<ChildEnd> {
     const { ref, record } = child
     // Held from before it is recorded: its parent may be cancelled or end meanwhile.
     const letGo = scope.hold({
@@ -97,7 +97,7 @@ export class ChildJobs {
       await parent.log.emit({ type: 'child.started', childId, task })
       // Never rejects; what it has to wait for at its end is the writing, for which nobody here waits.
       if (!child.isDecided) void this.#options.run(child)
-      const state = await child.concluded
+      const state = await Promise.race([child.concluded, child.gone.then(() => INTERRUPTED)])
       await parent.log.emit({ type: 'child.finished', childId, task, status: state.status })
       return state
     } finally {
@@ -122,13 +122,18 @@ export class ChildJobs {
   }
 }
 
-/** Undefined where it never came to be. */
+/** `INTERRUPTED`: another process writes how it ended, or this one does from what the store has. */
+type ChildEnd = JobState | typeof INTERRUPTED
+
+const INTERRUPTED = { status: 'interrupted' } as const
+
+/** Undefined where it never came to be, or nothing more of it comes in this process. */
 async function untilConcluded(child: ActiveJob): Promise<JobState | undefined> {
   const isWithdrawn = child.isRecorded.then((isRecorded) => (isRecorded ? child.concluded : undefined))
-  return Promise.race([child.concluded, isWithdrawn])
+  return Promise.race([child.concluded, isWithdrawn, child.gone.then(() => undefined)])
 }
 
-function resultOf(child: ActiveJob, state: JobState, scope: JobScope): Json {
+function resultOf(child: ActiveJob, state: ChildEnd, scope: JobScope): Json {
   // A copy: what the parent makes of it is no matter of the record, which may not be written yet.
   if (state.status === 'succeeded') return structuredClone(state.result)
   // Where the child ended because its parent is to end, the parent meets that here, not a failure of the child.

@@ -1,12 +1,12 @@
 import type { Queue, RunFunction } from 'p-queue'
-import type { SharedLimit } from './JobQueue.ts'
+import type { RunLimit } from '../store/JobStore.ts'
 
 /** What the order has to know of a job; p-queue passes it through from `add` to `enqueue`. */
 export interface OrderOptions {
   readonly id?: string
   readonly priority?: number
   readonly tenant?: string
-  readonly limits?: readonly SharedLimit[]
+  readonly limits?: readonly RunLimit[]
 }
 
 interface Waiting {
@@ -22,7 +22,7 @@ interface Lane {
   readonly name: string
   readonly tenant: string
   readonly priority: number
-  readonly limits: readonly SharedLimit[]
+  readonly limits: readonly RunLimit[]
   /** By id; a Map keeps the order in which they came, and takes one out of the middle at once. */
   readonly waiting: Map<string, Waiting>
 }
@@ -98,7 +98,7 @@ export class FairOrder implements Queue<RunFunction, OrderOptions> {
   }
 
   /** A job that was dequeued has ended: what it counted against has room again. */
-  release(limits: readonly SharedLimit[]): void {
+  release(limits: readonly RunLimit[]): void {
     this.#isNoneNext = false
     for (const { name } of limits) {
       const running = (this.#running.get(name) ?? 0) - 1

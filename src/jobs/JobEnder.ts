@@ -9,48 +9,17 @@ import type { GroupId } from '../job/id.ts'
 import { type JobRef, keyOf } from '../job/key.ts'
 import type { Containment } from '../job/receipt.ts'
 import { isTerminal } from '../job/status.ts'
-import type { JobView } from '../job/view.ts'
-import { type JobStore, type ListPlace, StoreError } from '../store/JobStore.ts'
+import { type JobStore, StoreError } from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
+import type { EndAnswer, EndRequest, GroupAnswer } from './ending.ts'
 import type { LeaveCause } from './Holder.ts'
 import { type JobFinder, notFound } from './JobFinder.ts'
 import type { JobQueue } from './JobQueue.ts'
-import type { Caller } from './JobSpec.ts'
+import type { JobSharing } from './JobSharing.ts'
 import type { JobViews } from './JobViews.ts'
+import type { AskedRequest } from './Replicas.ts'
 import { waitAtMost } from './waiting.ts'
-
-/** Where a request to end a job went. */
-export type Delivery = 'local' | 'remote' | 'queued' | 'remembered' | 'none'
-
-export interface EndRequest {
-  readonly kind: CancelKind
-  readonly reason: string
-  readonly caller: Caller
-  readonly ifUnknown: 'reject' | 'remember'
-  /** How long the answer may wait for the job's end. */
-  readonly waitMs: number
-  /** Fires when the client that waits is gone: the wait is over, the request stands. */
-  readonly signal?: AbortSignal
-}
-
-export type EndAnswer =
-  | { readonly kind: 'job'; readonly view: JobView; readonly delivery: Delivery }
-  | {
-      readonly kind: 'remembered'
-      readonly id: string
-      readonly request: CancelKind
-      readonly expiresAt: number
-      readonly delivery: 'remembered'
-    }
-
-export interface GroupAnswer {
-  /** Members that were asked and have not ended yet. */
-  readonly accepted: number
-  /** Members that have ended, by this or otherwise. */
-  readonly ended: number
-  readonly remembered?: { readonly kind: CancelKind; readonly expiresAt: number }
-}
 
 export interface JobEnderOptions {
   readonly clock: Clock
@@ -63,6 +32,7 @@ export interface JobEnderOptions {
   readonly active: ActiveJobs
   readonly jobs: JobFinder
   readonly views: JobViews
+  readonly shared?: JobSharing
 }
 
 /** A commit that takes longer than this does not hold up the abort: it is written later. */
@@ -94,9 +64,14 @@ export class JobEnder {
    * @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_TOMBSTONES_FULL`
    */
   async end(ref: JobRef, request: EndRequest): Promise<EndAnswer> {
-    const { jobs, views } = this.#options
+    const { jobs, views, shared } = this.#options
     const asked = this.#newRequest(request.kind, causeOf(request.kind), request.reason, request.caller.subject)
-    const found = this.#active.get(ref) ?? (await jobs.lookup(ref))
+    const found = this.#active.getOwn(ref) ?? (shared === undefined ? await jobs.lookup(ref) : undefined)
+    if (found === undefined && shared !== undefined) {
+      return shared.remote.end(ref, request, asked, () =>
+        this.#active.getOwn(ref) === undefined ? undefined : this.end(ref, request),
+      )
+    }
     if (found === undefined) return this.#endUnknown(ref, request, asked)
     if (!(found instanceof ActiveJob)) {
       return { kind: 'job', view: views.ofFinished(found, request.kind), delivery: 'none' }
@@ -124,15 +99,46 @@ export class JobEnder {
     const members = this.#active.inGroup(tenant, group)
     for (const member of members) member.noteAskedUnrecorded(asked)
     // Remembered before anything waits: a member that starts meanwhile finds it.
-    const tombstone = request.ifUnknown === 'remember' ? this.#rememberGroup(tenant, group, asked) : undefined
+    const remembered = request.ifUnknown === 'remember' ? this.#rememberGroup(tenant, group, asked) : undefined
     const requested = Promise.all(members.map((job) => this.#hand(job, asked)))
     await waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock)
-    const accepted = members.filter((job) => !isTerminal(job.record.state.status)).length
+    const tombstone = await remembered
+    const handed = new Set(members.map(({ key }) => key))
+    const elsewhere = await this.#options.shared?.remote.endGroup(tenant, group, asked, (ref) =>
+      handed.has(keyOf(ref)) ? Promise.resolve(false) : this.#endClaimed(ref, asked),
+    )
+    const accepted = members.filter((job) => !isTerminal(job.record.state.status)).length + (elsewhere ?? 0)
     const ended = await this.#countEnded(tenant, group, accepted > 0)
     if (accepted + ended === 0 && tombstone === undefined) {
       throw new TetherError('TETHER_JOB_NOT_FOUND', `no job was started with the group ${group}`)
     }
     return { accepted, ended, ...(tombstone === undefined ? {} : { remembered: tombstone }) }
+  }
+
+  /** Ends a job that this process has claimed since a request for its group came; undefined where it has not. */
+  #endClaimed(ref: JobRef, asked: CancellationRequest): Promise<boolean> | undefined {
+    const job = this.#active.getOwn(ref)
+    if (job === undefined) return undefined
+    job.noteAskedUnrecorded(asked)
+    const requested = this.#hand(job, asked)
+    return waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock).then(() => !isTerminal(job.record.state.status))
+  }
+
+  /** Hands a job what was asked for through another process. Settles when that is in the store. Never rejects. */
+  handAsked(job: ActiveJob, asked: AskedRequest): Promise<void> {
+    return this.#hand(job, { ...asked, requestedAtMs: this.#clock.monotonicMs() }, true)
+  }
+
+  /**
+   * This process may not go on with the job: another has it, or may call it lost. Its function is cancelled hard, and who
+   * follows it here is cut off, to come to a process that can say how it went on. `false` where its end was decided before.
+   */
+  forfeit(job: ActiveJob, failure: Failure): boolean {
+    if (!job.forfeitFor(failure)) return false
+    this.#logger.error({ jobId: job.ref.id, code: failure.code }, failure.message)
+    const request = this.#newRequest('cancel', 'cancel_requested', failure.message, 'server')
+    this.#options.orchestrator.cancelExecution(job.key, request)
+    return true
   }
 
   /** Ends a job for a reason of the server's own. Settles when that is in the store. Never rejects. */
@@ -201,7 +207,7 @@ export class JobEnder {
    * Hands one request to one job. The decision is made now, which fences the job's output; the abort follows when the decision
    * is in the store, or after 50 ms where the store is slow. Settles when it is in the store. Never rejects.
    */
-  async #hand(job: ActiveJob, request: CancellationRequest): Promise<void> {
+  async #hand(job: ActiveJob, request: CancellationRequest, isRecorded = false): Promise<void> {
     const { orchestrator, pending, queue, containment } = this.#options
     const fields = { jobId: job.ref.id, kind: request.kind, cause: request.cause, by: request.by }
     this.#logger.info({ ...fields, ms: 0 }, 'asked')
@@ -212,7 +218,8 @@ export class JobEnder {
     if (wasQueued) queue.remove(job.key)
     else if (!orchestrator.canCancelExecution(job.key)) pending.mark(job.key, request)
     const committed = this.#logCommit(applied.written, { ...fields, phase }, request.requestedAtMs)
-    await waitAtMost(committed, COMMIT_PATIENCE_MS, this.#clock)
+    // What came through another process stands in the job's record already.
+    if (!isRecorded) await waitAtMost(committed, COMMIT_PATIENCE_MS, this.#clock)
     orchestrator.cancelExecution(job.key, request)
     if (request.kind === 'stop' && !job.isDecided) this.#armStopDeadline(job)
     await committed
@@ -235,7 +242,7 @@ export class JobEnder {
       throw notFound(ref)
     }
     // The job may have been started while the store was asked.
-    if (this.#active.get(ref) !== undefined) return this.end(ref, request)
+    if (this.#active.getOwn(ref) !== undefined) return this.end(ref, request)
     const tombstone = this.#options.pending.remember(keyOf(ref), asked)
     if (tombstone === undefined) throw tombstonesFull()
     const { kind, expiresAt, kept } = tombstone
@@ -243,7 +250,18 @@ export class JobEnder {
     return { kind: 'remembered', id: ref.id, request: kind, expiresAt, delivery: 'remembered' }
   }
 
-  #rememberGroup(tenant: string, group: GroupId, asked: CancellationRequest): { kind: CancelKind; expiresAt: number } {
+  async #rememberGroup(
+    tenant: string,
+    group: GroupId,
+    asked: CancellationRequest,
+  ): Promise<{ kind: CancelKind; expiresAt: number }> {
+    const { shared } = this.#options
+    if (shared !== undefined) {
+      const { requestedAtMs: _, ...told } = asked
+      const standing = await shared.replicas.askGroup(tenant, group, told)
+      if (standing.kind !== 'remembered') throw tombstonesFull()
+      return { kind: standing.request, expiresAt: standing.expiresAt }
+    }
     const tombstone = this.#options.pending.rememberGroup(tenant, group, asked)
     if (tombstone === undefined) throw tombstonesFull()
     return tombstone
@@ -251,19 +269,10 @@ export class JobEnder {
 
   /** A store that cannot be read takes nothing back from members that were asked. */
   async #countEnded(tenant: string, group: GroupId, wasAccepted: boolean): Promise<number> {
-    let ended = 0
-    let before: ListPlace | undefined
     try {
-      for (;;) {
-        const place = before === undefined ? {} : { before }
-        const page = await this.#options.store.list({ tenant, group, limit: 1000, ...place })
-        ended += page.filter((record) => isTerminal(record.state.status)).length
-        const last = page.at(-1)
-        if (last === undefined || page.length < 1000) return ended
-        before = { createdAt: last.createdAt, id: last.id }
-      }
+      return await this.#options.store.countEnded(tenant, group)
     } catch (error) {
-      if (wasAccepted && error instanceof StoreError) return ended
+      if (wasAccepted && error instanceof StoreError) return 0
       throw error
     }
   }

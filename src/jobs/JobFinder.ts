@@ -17,11 +17,11 @@ export class JobFinder {
 
   /** Undefined where there is no such job. One that is being recorded is there once it is. */
   async lookup(ref: JobRef): Promise<ActiveJob | JobRecord | undefined> {
-    const active = this.#active.get(ref)
+    const active = this.#active.getOwn(ref)
     if (active !== undefined && (await active.isRecorded)) return active
     const found = await this.#store.lookup(ref)
     // A job that is active by the time that the store has answered is not described by the store's answer any more.
-    return this.#active.get(ref) ?? (found.kind === 'found' ? found.record : undefined)
+    return this.#active.getOwn(ref) ?? (found.kind === 'found' ? found.record : undefined)
   }
 
   /** @throws {TetherError} `TETHER_JOB_NOT_FOUND` */

@@ -16,18 +16,27 @@ const CUT_OFF_GRACE_MS = 10_000
 export class JobHolders {
   readonly #clock: Clock
   readonly #onLastLeft: (cause: LeaveCause) => void
+  readonly #onPresence: (isPresent: boolean) => void
   readonly #held = new Map<string, Held>()
   #cancelGrace: (() => void) | undefined
   #graceCause: LeaveCause = 'client_disconnected'
   #onExpectedCame: (() => void) | undefined
   /** However short the grace that is asked for, somebody who is expected back has this long. */
   #atLeastMs = 0
+  /** How long the last leaving was or is put off. */
+  #putOffMs = 0
   /** The last holder left by this, and nobody has come since: what the policy applies to. */
   #leftBy: LeaveCause | undefined
 
-  constructor(clock: Clock, onLastLeft: (cause: LeaveCause) => void) {
+  /** `onPresence`: told that one has come, and that none is there and none is waited for, where that is no reason to end the job. */
+  constructor(
+    clock: Clock,
+    onLastLeft: (cause: LeaveCause) => void,
+    onPresence: (isPresent: boolean) => void = () => undefined,
+  ) {
     this.#clock = clock
     this.#onLastLeft = onLastLeft
+    this.#onPresence = onPresence
   }
 
   get count(): number {
@@ -42,6 +51,7 @@ export class JobHolders {
     this.#leftBy = undefined
     const leave = (cause: LeaveCause | undefined): void => this.#leave(holder, cause, terms.graceMs())
     this.#held.set(holder.id, { holder, cancelLease: this.#startLease(holder, terms.leaseMs) })
+    this.#onPresence(true)
     holder.bind(leave)
     if (holder.left !== undefined) leave(holder.left)
   }
@@ -78,10 +88,20 @@ export class JobHolders {
     this.#stopGrace()
     if (graceMs === undefined) {
       this.#endExpecting()
+      this.#onPresence(false)
       return
     }
     if (Math.max(graceMs, this.#atLeastMs) > 0) this.#startGrace(this.#graceCause, graceMs)
     else this.#onLastLeft(this.#graceCause)
+  }
+
+  /** The grace turns out to be this long, now that it is over or there was none. `false` where it was no shorter. */
+  prolongGrace(cause: LeaveCause, graceMs: number): boolean {
+    const restMs = graceMs - this.#putOffMs
+    if (restMs <= 0 || this.#held.size > 0) return false
+    this.#startGrace(cause, restMs)
+    this.#putOffMs = graceMs
+    return true
   }
 
   /** The job has ended: nobody holds it any more, and nothing waits. */
@@ -93,6 +113,7 @@ export class JobHolders {
       holder.release()
     }
     this.#held.clear()
+    this.#onPresence(false)
   }
 
   /** `cause` undefined: the server let it go, which is no reason to end the job, but it counts as a holder no more. */
@@ -107,8 +128,12 @@ export class JobHolders {
       this.#startGrace('client_disconnected', Math.max(graceMs, CUT_OFF_GRACE_MS))
       return
     }
-    if (cause === undefined) return
+    if (cause === undefined) {
+      this.#onPresence(false)
+      return
+    }
     this.#leftBy = cause
+    this.#putOffMs = 0
     if (graceMs > 0) this.#startGrace(cause, graceMs)
     else this.#onLastLeft(cause)
   }
@@ -127,7 +152,8 @@ export class JobHolders {
   #startGrace(cause: LeaveCause, graceMs: number): void {
     this.#stopGrace()
     this.#graceCause = cause
-    this.#cancelGrace = this.#clock.schedule(Math.max(graceMs, this.#atLeastMs), () => {
+    this.#putOffMs = Math.max(graceMs, this.#atLeastMs)
+    this.#cancelGrace = this.#clock.schedule(this.#putOffMs, () => {
       this.#cancelGrace = undefined
       this.#onLastLeft(cause)
     })

@@ -3,33 +3,50 @@ import type { Logger } from 'pino'
 import type { PendingCancellations } from '../cancellation/PendingCancellations.ts'
 import type { Clock } from '../clock.ts'
 import type { EventLog, StoreHealth } from '../eventlog/EventLog.ts'
-import { type FrameSink, JobReader } from '../eventlog/JobReader.ts'
+import { JobReader } from '../eventlog/JobReader.ts'
 import type { LogPages } from '../eventlog/LogPages.ts'
 import type { TaskExecutionOrchestrator } from '../execution/TaskExecutionOrchestrator.ts'
 import type { TaskRegistry } from '../execution/TaskRegistry.ts'
 import { TetherError } from '../job/error.ts'
 import type { StatusEvent } from '../job/event.ts'
+import type { Failure } from '../job/failure.ts'
 import { type GroupId, parseJobId } from '../job/id.ts'
 import { DEFAULT_TENANT, type JobKey, type JobRef, keyOf } from '../job/key.ts'
 import { messageOf } from '../job/messageOf.ts'
-import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
+import { graceOf, type JobPolicy, type OnDisconnect } from '../job/policy.ts'
 import type { Containment } from '../job/receipt.ts'
-import { workspaceKeyOf } from '../job/record.ts'
+import { type JobRecord, workspaceKeyOf } from '../job/record.ts'
 import { isTerminal } from '../job/status.ts'
 import { type JobView, rowOf } from '../job/view.ts'
-import { type JobStore, type ListFilter, type ListPlace, StoreError } from '../store/JobStore.ts'
+import {
+  type ChangeResult,
+  type JobStore,
+  type ListFilter,
+  type ListPlace,
+  type StoreChange,
+  StoreError,
+} from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import { ActiveJobs } from './ActiveJobs.ts'
+import type { Attachment, AttachOptions } from './attaching.ts'
 import { ChildJobs } from './ChildJobs.ts'
+import type { EndAnswer, EndRequest, GroupAnswer } from './ending.ts'
 import { Holder } from './Holder.ts'
-import { type EndAnswer, type EndRequest, type GroupAnswer, JobEnder } from './JobEnder.ts'
+import { JobEnder } from './JobEnder.ts'
 import { JobFinder } from './JobFinder.ts'
 import type { JobQueue } from './JobQueue.ts'
 import { JobRunner } from './JobRunner.ts'
+import type { JobSharing } from './JobSharing.ts'
 import { JobStarter, type StartedJob, type StartRequest } from './JobStarter.ts'
 import { finishedError, JobViews } from './JobViews.ts'
 import { type PolicyDefaults, timeoutInForce } from './policyInForce.ts'
+import { RemoteJobs } from './RemoteJobs.ts'
+import type { LoggedChange, Replicas } from './Replicas.ts'
 import { Retention } from './Retention.ts'
+import type { SharedEngine } from './SharedEngine.ts'
+import { SharedHolders } from './SharedHolders.ts'
+import { SharedJobsKeeper } from './SharedJobsKeeper.ts'
+import { UnownedJobs } from './UnownedJobs.ts'
 import type { WorkspaceFile, Workspaces } from './Workspaces.ts'
 import { abortable, waitAtMost } from './waiting.ts'
 
@@ -45,25 +62,6 @@ export interface StatusChange {
   readonly at: number
   readonly row: JobView
   readonly tenant: string
-}
-
-export interface AttachOptions {
-  /** The reader has the events up to here. Past the end of the log it is told so, and goes on from the end. */
-  readonly after: number
-  readonly sink: FrameSink
-  readonly named: boolean
-  /** Whether a reader that has all of a job that has ended gets its terminal event again, rather than nothing. */
-  readonly givesEnd?: boolean
-  /** Joins as a holder, unless the job is being cancelled or has ended. */
-  readonly holder?: Holder
-}
-
-export interface Attachment {
-  /** Not started yet. */
-  readonly reader: JobReader
-  readonly view: JobView
-  readonly lastSeq: number
-  readonly holds: boolean
 }
 
 export interface Health {
@@ -97,12 +95,24 @@ export interface JobManagerOptions {
   /** How long a finished job is kept; 0: until it is deleted. */
   readonly retainJobsMs: number
   readonly policyDefaults: PolicyDefaults
+  /** What this process shares with others that work on the same jobs. */
+  readonly engine?: SharedEngine
+  /** How often what others asked is looked for, where they cannot tell this process, ms. */
+  readonly cancelPollMs?: number
+}
+
+/** What a client may change of a job's policy. */
+interface PolicyChange {
+  readonly onDisconnect?: OnDisconnect
+  readonly disconnectGraceMs?: number
 }
 
 /** What a shutdown allows for writing, besides the jobs' own deadlines. */
 const DRAIN_PATIENCE_MS = 400
 
-/** A deleted job's id cannot be started again for this long. */
+const STOPPED: Failure = { code: 'TETHER_SERVER_SHUTDOWN', message: 'the server was stopped', retryable: true }
+
+/** The id of a job cannot be started again for this long after it was deleted, or after its end where it goes by age. */
 const SPENT_MS = 24 * 60 * 60 * 1000
 
 /**
@@ -123,6 +133,8 @@ export class JobManager {
   readonly #policyChanges = new WeakMap<ActiveJob, Promise<unknown>>()
   readonly #watchers = new Set<(change: StatusChange) => void>()
   readonly #unlisten: () => void
+  readonly #shared: JobSharing | undefined
+  readonly #keeper: SharedJobsKeeper | undefined
   #isDraining = false
 
   constructor(options: JobManagerOptions) {
@@ -132,7 +144,8 @@ export class JobManager {
     const active = this.#active
     const jobs = new JobFinder({ active, store: options.store })
     const views = new JobViews(options)
-    const ender = new JobEnder({ ...options, active, jobs, views })
+    const shared = this.#shareWith(options.engine?.replicas, views)
+    const ender: JobEnder = new JobEnder({ ...options, active, jobs, views, ...(shared && { shared }) })
     const children = new ChildJobs({
       clock: options.clock,
       tasks: options.tasks,
@@ -143,9 +156,12 @@ export class JobManager {
     this.#jobs = jobs
     this.#views = views
     this.#ender = ender
+    this.#shared = shared
     this.#runner = new JobRunner({
       ...options,
       children,
+      ...(shared === undefined ? {} : { seal: (job: ActiveJob) => this.#keeper?.seal(job) ?? Promise.resolve() }),
+      onForfeited: (job, failure) => this.#letGo(job, failure),
       onDeadline: (job, kind, cause, reason) => void ender.request(job, kind, cause, reason),
     })
     this.#starter = new JobStarter({
@@ -155,8 +171,26 @@ export class JobManager {
       ender,
       run: (job) => this.#runner.run(job),
       onWritten: (job, event, seq) => this.#onWritten(job, event, seq),
+      onMoved: (record, event) => this.#onMoved(record, event),
+      ...(shared === undefined ? {} : { shared, onAnswer: (job, result) => this.#keeper?.noteAnswer(job, result) }),
     })
-    this.#retention = new Retention({ ...options, forget: (ref) => this.#forgetRecorded(ref) })
+    if (shared !== undefined) {
+      this.#keeper = new SharedJobsKeeper({
+        ...options,
+        ...shared,
+        active,
+        ender,
+        starter: this.#starter,
+        cancelPollMs: options.cancelPollMs ?? 250,
+        onPolicyChanged: (job) => this.#inTurn(job, () => this.#readPolicy(job)),
+        onForfeited: (job, failure) => this.#letGo(job, failure),
+      })
+    }
+    this.#retention = new Retention({
+      ...options,
+      isShared: shared !== undefined,
+      forget: (ref, endedBefore) => this.#forgetRecorded(ref, endedBefore),
+    })
     this.#unlisten = options.eventLog.onHealth((health) => this.#onStoreHealth(health))
   }
 
@@ -174,9 +208,13 @@ export class JobManager {
     return this.#starter.start(request)
   }
 
-  /** As `JobStarter.recover`; from then on finished jobs are forgotten when their time is over. */
+  /**
+   * As `JobStarter.recover`; from then on finished jobs are forgotten when their time is over. Where jobs are shared, those of a
+   * process that is gone are taken up by whichever process notices.
+   */
   async recover(): Promise<{ readonly interrupted: number; readonly queued: number }> {
-    const recovered = await this.#starter.recover()
+    const recovered = this.#keeper === undefined ? await this.#starter.recover() : { interrupted: 0, queued: 0 }
+    this.#keeper?.start()
     this.#retention.start()
     return recovered
   }
@@ -186,6 +224,12 @@ export class JobManager {
     const found = await this.#jobs.find(ref)
     const job = found instanceof ActiveJob ? found : undefined
     const record = found instanceof ActiveJob ? found.record : found
+    const { remote } = this.#shared ?? {}
+    if (remote !== undefined && job === undefined && !isTerminal(record.state.status)) {
+      return { ...remote.attach(record, options), view: this.#views.of(record), lastSeq: record.lastSeq }
+    }
+    // What this process has numbered and does not know to be written may have been shown by another one already.
+    const numberedSeq = this.#shared === undefined ? 0 : (job?.log.lastSeq ?? 0)
     const hasAll = job === undefined && options.after === record.lastSeq
     const reader = new JobReader({
       ref,
@@ -193,7 +237,7 @@ export class JobManager {
       sink: options.sink,
       named: options.named,
       log: job?.log,
-      lastSeq: record.lastSeq,
+      lastSeq: Math.max(record.lastSeq, numberedSeq),
       after: hasAll && options.givesEnd === true ? options.after - 1 : options.after,
     })
     const holds = job !== undefined && options.holder !== undefined && this.#starter.join(job, options.holder)
@@ -212,7 +256,10 @@ export class JobManager {
    */
   async outcome(ref: JobRef, signal?: AbortSignal): Promise<JobView> {
     const found = await this.#jobs.find(ref)
-    if (!(found instanceof ActiveJob)) return this.#views.of(found)
+    if (!(found instanceof ActiveJob)) {
+      const isOver = this.#shared === undefined || isTerminal(found.state.status)
+      return this.#views.of(isOver ? found : await this.#shared.remote.outcome(found, signal))
+    }
     return this.#views.of(await abortable(found.untilEnded(), signal))
   }
 
@@ -236,36 +283,66 @@ export class JobManager {
   }
 
   /** @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_STORE_UNAVAILABLE`: then nothing has changed */
-  async changePolicy(
-    ref: JobRef,
-    change: { readonly onDisconnect?: OnDisconnect; readonly disconnectGraceMs?: number },
-  ): Promise<JobView> {
+  async changePolicy(ref: JobRef, change: PolicyChange): Promise<JobView> {
     const job = await this.#jobs.find(ref)
-    if (!(job instanceof ActiveJob)) throw finishedError(job)
-    // One after the other: the next begins with what is written of the one before.
-    const changed = (this.#policyChanges.get(job) ?? Promise.resolve()).then(() => this.#changePolicyOf(job, change))
-    this.#policyChanges.set(
-      job,
-      changed.catch(() => undefined),
-    )
-    await changed
+    if (!(job instanceof ActiveJob)) return this.#changeRemotePolicy(job, change)
+    await this.#inTurn(job, () => this.#changePolicyOf(job, change))
     return this.#views.of(job.record)
   }
 
-  async #changePolicyOf(
-    job: ActiveJob,
-    change: { readonly onDisconnect?: OnDisconnect; readonly disconnectGraceMs?: number },
-  ): Promise<void> {
+  /** One after the other: the next begins with what is written of the one before. */
+  #inTurn(job: ActiveJob, work: () => Promise<void>): Promise<void> {
+    const done = (this.#policyChanges.get(job) ?? Promise.resolve()).then(work)
+    this.#policyChanges.set(
+      job,
+      done.catch(() => undefined),
+    )
+    return done
+  }
+
+  /** Another process has changed it. */
+  async #readPolicy(job: ActiveJob): Promise<void> {
+    const found = await this.#options.store.lookup(job.ref)
+    if (found.kind === 'found' && !job.isDecided) this.#takePolicy(job, found.record.policy)
+  }
+
+  async #changeRemotePolicy(record: JobRecord, change: PolicyChange): Promise<JobView> {
+    if (this.#shared === undefined || isTerminal(record.state.status)) throw finishedError(record)
+    const ref = { tenant: record.tenant, id: record.id }
+    const policy = this.#changedPolicy(record.policy, change)
+    const result = await this.#ask({ kind: 'policy', ref, policy, before: record.policy })
+    if (result?.ok !== true) {
+      const isChanged = result !== undefined && result.why === 'changed'
+      const now = await this.#jobs.find(ref)
+      if (isChanged && !(now instanceof ActiveJob)) return this.#changeRemotePolicy(now, change)
+      if (isChanged) return this.changePolicy(ref, change)
+      throw now instanceof ActiveJob || !isTerminal(now.state.status) ? unavailable() : finishedError(now)
+    }
+    this.#shared.holders.find(ref)?.changeGrace(graceOf(policy))
+    void this.#shared.replicas.tell({ kind: 'policy', ref })
+    return this.#views.of({ ...record, policy })
+  }
+
+  #changedPolicy(before: JobPolicy, change: PolicyChange): JobPolicy {
+    const onDisconnect = change.onDisconnect ?? before.onDisconnect
+    const timeoutMs = timeoutInForce(before.timeoutMs, onDisconnect, this.#options.policyDefaults.maxRunMs)
+    return { ...before, ...change, timeoutMs }
+  }
+
+  async #changePolicyOf(job: ActiveJob, change: PolicyChange): Promise<void> {
     if (job.isDecided) throw finishedError(job.record)
     const before = job.writtenPolicy
-    const { maxRunMs } = this.#options.policyDefaults
-    const onDisconnect = change.onDisconnect ?? before.onDisconnect
-    const timeoutMs = timeoutInForce(before.timeoutMs, onDisconnect, maxRunMs)
-    const policy: JobPolicy = { ...before, ...change, timeoutMs }
+    const policy = this.#changedPolicy(before, change)
     // At once: a client that detaches may leave before this is written.
     this.#setPolicy(job, policy)
-    if (await this.#write({ kind: 'policy', ref: job.ref, policy })) {
+    const result = await this.#ask({ kind: 'policy', ref: job.ref, policy, before })
+    if (result !== undefined && !result.ok && result.why === 'changed') {
+      await this.#readPolicy(job)
+      return this.#changePolicyOf(job, change)
+    }
+    if (result?.ok === true) {
       job.notePolicyWritten(policy)
+      void this.#shared?.replicas.tell({ kind: 'policy', ref: job.ref })
       return
     }
     if (job.isDecided) throw finishedError(job.record)
@@ -277,7 +354,10 @@ export class JobManager {
   /** @throws {TetherError} `TETHER_JOB_NOT_FOUND`; `TETHER_INVALID_REQUEST` where the job has no such holder */
   async renewLease(ref: JobRef, holderId: string): Promise<void> {
     const found = await this.#jobs.find(ref)
-    if (found instanceof ActiveJob && found.holders.renewLease(holderId, found.policy.leaseMs)) return
+    const { policy } = found instanceof ActiveJob ? found : found
+    const holders = found instanceof ActiveJob ? found.holders : this.#shared?.holders.find(ref)
+    if (holders?.renewLease(holderId, policy.leaseMs) === true) return
+    if ((await this.#shared?.replicas.tell({ kind: 'lease', ref, holderId })) === true) return
     throw new TetherError(
       'TETHER_INVALID_REQUEST',
       `job ${ref.id} has no holder ${JSON.stringify(holderId.slice(0, 80))}`,
@@ -302,17 +382,42 @@ export class JobManager {
     if (found instanceof ActiveJob || !isTerminal(found.state.status)) {
       throw new TetherError('TETHER_JOB_ACTIVE', `job ${ref.id} has not ended: cancel it first`)
     }
-    if (await this.#forgetRecorded(ref)) return
+    if (await this.#forgetRecorded(ref, this.#clock.now())) return
     // Otherwise somebody else was faster.
     if (this.#isDraining) throw new TetherError('TETHER_DRAINING', 'the server is shutting down')
     if (this.#options.eventLog.isFailing) throw unavailable()
   }
 
-  /** Calls `listener` for every change of every job's status, once it is in the log. Returns its undo. */
-  watch(listener: (change: StatusChange) => void): () => void {
+  /**
+   * Calls `listener` for every change of every job's status, once it is in the log; `onMissed` where some may have gone by, which
+   * only happens where jobs are shared. Returns its undo.
+   */
+  watch(listener: (change: StatusChange) => void, onMissed: () => void = () => undefined): () => void {
+    const replicas = this.#shared?.replicas
+    if (replicas !== undefined) {
+      return replicas.watch({ onChange: (change) => void this.#tellShared(change, listener, onMissed), onMissed })
+    }
     this.#watchers.add(listener)
     return () => {
       this.#watchers.delete(listener)
+    }
+  }
+
+  /** A job of another process is read, as it then stands: a list takes the row with the higher number. */
+  async #tellShared(
+    { ref, seq, line }: LoggedChange,
+    listener: (change: StatusChange) => void,
+    onMissed: () => void,
+  ): Promise<void> {
+    try {
+      // Not as this process has it: what was written last may not be answered yet.
+      const record = await this.#options.store.findListed(ref)
+      if (record === undefined) return
+      const { at, ...event }: StatusEvent & { at: string } = JSON.parse(line)
+      listener({ event, seq, at: Date.parse(at), row: rowOf(record), tenant: ref.tenant })
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      onMissed()
     }
   }
 
@@ -335,6 +440,7 @@ export class JobManager {
     const stuck = this.#runner.stuck
     const checks = {
       store: await this.#checkStore(),
+      ...(this.#shared === undefined ? {} : { queue: await check(this.#shared.replicas.checkQueue()) }),
       stuck: stuckCheck(stuck.length, this.#options.maxAbandoned),
       draining: { ok: !this.#isDraining },
     }
@@ -345,7 +451,7 @@ export class JobManager {
       stuck,
       containment: { level: this.#options.containment.level, complete: this.#options.containment.complete },
       running: this.#options.orchestrator.getActiveExecutionCount(),
-      queued: this.#options.queue.waiting + this.#starter.awaitingHolder,
+      queued: (await this.#countShared()) + this.#options.queue.waiting + this.#starter.awaitingHolder,
     }
   }
 
@@ -358,12 +464,19 @@ export class JobManager {
     this.#isDraining = true
     this.#starter.close()
     this.#options.queue.pause('draining')
+    this.#options.engine?.stopClaiming()
     const jobs = [...this.#active]
     const shutDown = (job: ActiveJob): void =>
       void this.#ender.request(job, 'cancel', 'server_shutdown', 'the server is shutting down')
-    for (const job of jobs) if (job.decided.status === 'queued' && job.holders.count > 0) shutDown(job)
+    for (const job of this.#shared === undefined ? jobs : [])
+      if (job.decided.status === 'queued' && job.holders.count > 0) shutDown(job)
+    if (this.#shared !== undefined) {
+      // Claimed and not begun: for the others to run.
+      for (const job of jobs) if (this.#options.queue.remove(job.key)) this.#letGo(job, STOPPED)
+    }
     const running = jobs.filter((job) => job.decided.status !== 'queued' || job.isDecided)
-    const allEnded = Promise.all(running.map((job) => job.ended))
+    // One that others go on with ends nowhere here.
+    const allEnded = Promise.all(running.map((job) => job.gone))
     if (options.finishWithinMs > 0) await waitAtMost(allEnded, options.finishWithinMs, this.#clock, options.hurry)
     for (const job of running) if (!job.isDecided) shutDown(job)
     // A job ends within its settleMs, abandoned if need be; only a store that cannot be written keeps it longer.
@@ -380,19 +493,75 @@ export class JobManager {
       job.timers.close()
       job.holders.close()
     }
+    this.#keeper?.close()
     this.#options.pending.close()
   }
 
   #onWritten(job: ActiveJob, event: StatusEvent, seq: number): void {
     const { record } = job
-    if (this.#watchers.size > 0) {
-      const change = { event, seq, at: this.#clock.now(), row: rowOf(record), tenant: record.tenant }
-      for (const watcher of this.#watchers) watcher(change)
-    }
+    this.#tellWatchers(record, event, seq)
     if (!isTerminal(record.state.status)) return
     // Everything about it is in the store: this process lets go of it.
     this.#active.remove(job)
     this.#options.pending.clearCancellation(job.key)
+    this.#keeper?.noteRoom(record)
+  }
+
+  /** A job that this process does not have was created, or moved by it. */
+  #onMoved(record: JobRecord, event: StatusEvent): void {
+    this.#tellWatchers(record, event, record.lastSeq)
+    if (event.type !== 'job.queued') this.#keeper?.noteRoom(record)
+  }
+
+  #tellWatchers(record: JobRecord, event: StatusEvent, seq: number): void {
+    if (this.#watchers.size === 0) return
+    const change = { event, seq, at: this.#clock.now(), row: rowOf(record), tenant: record.tenant }
+    for (const watcher of this.#watchers) watcher(change)
+  }
+
+  /** Another process wrote how the job goes on, or will, or this one does from what is in the store. */
+  #letGo(job: ActiveJob, failure: Failure): void {
+    this.#active.remove(job)
+    this.#options.pending.clearCancellation(job.key)
+    job.discard(new StoreError(`${job.ref.id} goes on without this process`), true)
+    this.#shared?.holders.release(job.ref)
+    void this.#keeper?.endForfeited(job.ref, failure, job.askedUnrecorded)
+  }
+
+  #shareWith(replicas: Replicas | undefined, views: JobViews): JobSharing | undefined {
+    if (replicas === undefined) return undefined
+    const { clock } = this.#options
+    const unowned = new UnownedJobs({
+      ...this.#options,
+      onMoved: (record, event) => this.#onMoved(record, event),
+    })
+    const holders = new SharedHolders({
+      clock,
+      replicas,
+      isOwn: (ref) => this.#active.getOwn(ref) !== undefined,
+      policyOf: (ref, recorded) => {
+        const job = this.#active.getOwn(ref)
+        if (job !== undefined && job.policy === job.writtenPolicy) this.#takePolicy(job, recorded)
+        return job?.policy ?? recorded
+      },
+      onLastLeft: (ref, cause) => {
+        const job = this.#active.getOwn(ref)
+        if (job !== undefined) this.#ender.applyDisconnectPolicy(job, cause)
+        return job === undefined ? remote.applyDisconnectPolicy(ref, cause) : undefined
+      },
+    })
+    const remote = new RemoteJobs({ ...this.#options, replicas, unowned, holders, views })
+    return { replicas, unowned, remote, holders }
+  }
+
+  /** Runs a job that the queue of all has given to this process. Settles when the slot may go to another. Never rejects. */
+  runClaimed(ref: JobRef): Promise<void> {
+    return this.#keeper?.runClaimed(ref) ?? Promise.resolve()
+  }
+
+  /** The others may take this process for gone from now on: it may not go on with its jobs. */
+  loseLease(): void {
+    this.#keeper?.loseLease()
   }
 
   /** While nothing can be written nothing is claimed: what waits is better off waiting. */
@@ -406,40 +575,65 @@ export class JobManager {
     if (health.isGivenUp) for (const job of this.#active) this.#ender.giveUp(job, health.error)
   }
 
+  /** Another process has changed it. */
+  #takePolicy(job: ActiveJob, policy: JobPolicy): void {
+    this.#setPolicy(job, policy)
+    job.notePolicyWritten(policy)
+  }
+
   #setPolicy(job: ActiveJob, policy: JobPolicy): void {
     if (policy.timeoutMs !== job.policy.timeoutMs) this.#runner.armTimeout(job, policy.timeoutMs)
     job.setPolicy(policy)
-    job.holders.changeGrace(policy.onDisconnect === 'continue' ? undefined : policy.disconnectGraceMs)
+    job.holders.changeGrace(graceOf(policy))
   }
 
   /**
    * With it goes the workspace that is its own, and never one that is a parent's. First the record: a process that dies between
    * the two leaves files of nobody, which the next start removes.
    */
-  async #forgetRecorded(ref: JobRef): Promise<boolean> {
-    const isGone = await this.#write({ kind: 'delete', ref, spentUntil: this.#clock.now() + SPENT_MS })
+  async #forgetRecorded(ref: JobRef, spentFrom: number): Promise<boolean> {
+    const isGone = await this.#write({ kind: 'delete', ref, spentUntil: spentFrom + SPENT_MS })
     if (isGone) await this.#options.workspaces.remove(keyOf(ref))
     return isGone
+  }
+
+  /** How many jobs wait in the queue of all; 0 where nobody can be asked, which the check of the queue says. */
+  async #countShared(): Promise<number> {
+    try {
+      return (await this.#shared?.replicas.countWaiting(0))?.waiting ?? 0
+    } catch (error) {
+      if (error instanceof StoreError) return 0
+      throw error
+    }
   }
 
   async #checkStore(): Promise<{ ok: boolean; detail?: string }> {
     if (this.#options.eventLog.isFailing)
       return { ok: false, detail: 'the last commit failed and is being tried again' }
-    try {
-      await this.#options.store.check()
-      return { ok: true }
-    } catch (error) {
-      return { ok: false, detail: messageOf(error) }
-    }
+    return check(this.#options.store.check())
   }
 
-  #write(change: Parameters<JobStore['commit']>[0][number]): Promise<boolean> {
-    return new Promise((resolve) => this.#options.eventLog.push({ change, settle: resolve }))
+  async #write(change: StoreChange): Promise<boolean> {
+    return (await this.#ask(change))?.ok === true
+  }
+
+  /** Undefined where the store was not asked. */
+  #ask(change: StoreChange): Promise<ChangeResult | undefined> {
+    return new Promise((resolve) => this.#options.eventLog.push({ change, settle: (_, result) => resolve(result) }))
   }
 }
 
 function unavailable(): TetherError {
   return new TetherError('TETHER_STORE_UNAVAILABLE', 'the store does not take writes at the moment; try again')
+}
+
+async function check(checking: Promise<void>): Promise<{ ok: boolean; detail?: string }> {
+  try {
+    await checking
+    return { ok: true }
+  } catch (error) {
+    return { ok: false, detail: messageOf(error) }
+  }
 }
 
 function stuckCheck(stuck: number, maxAbandoned: number): { ok: boolean; detail?: string } {

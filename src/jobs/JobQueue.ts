@@ -1,10 +1,5 @@
 import type { JobKey } from '../job/key.ts'
-
-/** A limit that several jobs share: at most `limit` of those with one `name` run at once. */
-export interface SharedLimit {
-  readonly name: string
-  readonly limit: number
-}
+import type { RunLimit } from '../store/JobStore.ts'
 
 /** A job that waits for a slot. */
 export interface QueueEntry {
@@ -13,7 +8,7 @@ export interface QueueEntry {
   readonly tenant: string
   /** Higher goes first; among equals of a tenant, first in first out. */
   readonly priority: number
-  readonly limits: readonly SharedLimit[]
+  readonly limits: readonly RunLimit[]
   /** Runs the job; the slot is taken until the promise settles. It must not reject. */
   readonly run: () => Promise<void>
 }

@@ -4,6 +4,7 @@ import type { EventLog } from '../eventlog/EventLog.ts'
 import type { ExecutionReport } from '../execution/Execution.ts'
 import type { TaskExecutionOrchestrator } from '../execution/TaskExecutionOrchestrator.ts'
 import type { CancelKind, Cause } from '../job/cancellation.ts'
+import type { Failure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
 import type { JobKey } from '../job/key.ts'
 import type { Receipt } from '../job/receipt.ts'
@@ -12,6 +13,7 @@ import type { JobCommand } from '../job/transition.ts'
 import type { JobStore } from '../store/JobStore.ts'
 import type { ActiveJob } from './ActiveJob.ts'
 import type { ChildJobs } from './ChildJobs.ts'
+import { isRetried } from './isRetried.ts'
 import { StoredValues } from './StoredValues.ts'
 
 export interface JobRunnerOptions {
@@ -22,8 +24,12 @@ export interface JobRunnerOptions {
   readonly orchestrator: TaskExecutionOrchestrator
   readonly children: ChildJobs
   readonly replica: string
+  /** Of a process that shares its jobs: makes the end that is about to be written stand, unless another was asked for. */
+  readonly seal?: (job: ActiveJob) => Promise<void>
   readonly killGraceMs: number
   readonly maxAbandoned: number
+  /** A job that was forfeited has settled here, and its end is not written by this process. */
+  readonly onForfeited?: (job: ActiveJob, failure: Failure) => void
   readonly onDeadline: (job: ActiveJob, kind: CancelKind, cause: Cause, reason: string) => void
 }
 
@@ -78,10 +84,12 @@ export class JobRunner {
     const { task, policy } = job
     // What is claimed loses its secrets in the record; the function gets them from here.
     const { input, metadata } = job.record
-    const claimed = job.apply({ do: 'claim', at: clock.now(), replica })
-    if (claimed.kind !== 'moved' || task === undefined) return
+    const claimed = job.forfeit === undefined ? job.apply({ do: 'claim', at: clock.now(), replica }) : undefined
+    if (claimed?.kind === 'refused' || claimed?.kind === 'unchanged' || task === undefined) return
     job.timers.disarm('queue')
-    if (!(await claimed.written)) return
+    const isClaimed = await claimed?.written
+    if (job.forfeit !== undefined) this.#options.onForfeited?.(job, job.forfeit)
+    if (isClaimed !== true || job.forfeit !== undefined) return
     this.#armDeadlines(job)
     const report = await orchestrator.executeTask({
       key: job.key,
@@ -97,6 +105,13 @@ export class JobRunner {
       workspaceKey: workspaceKeyOf(job.record),
       observer: this.#observerOf(job),
     })
+    if (job.decided.status !== 'cancelling' && job.forfeit === undefined) await this.#options.seal?.(job)
+    if (job.forfeit !== undefined && isRetried(job.record, task)) {
+      // For a process that can run it again.
+      this.#options.onForfeited?.(job, job.forfeit)
+      if (report.end.kind === 'abandoned') await this.#keepAbandoned(job, report.end.settled)
+      return
+    }
     const isWritten = this.#conclude(job, report)
     if (report.end.kind === 'abandoned') await this.#keepAbandoned(job, report.end.settled)
     await isWritten
@@ -116,8 +131,9 @@ export class JobRunner {
     if (applied.kind !== 'moved') {
       throw new Error(`job ${job.ref.id} is ${job.decided.status} and cannot end as ${report.end.kind}`)
     }
-    await applied.written
+    const isWritten = await applied.written
     this.#logEnd(job, report.receipt)
+    if (!isWritten && job.forfeit !== undefined) this.#options.onForfeited?.(job, job.forfeit)
   }
 
   /** The slot is given up while few functions are stuck; past the limit slots are kept, or the process would fill up with them. */
@@ -162,6 +178,7 @@ export class JobRunner {
 
 /** What the job ends as: by where it stands, then by what its function did. */
 function outcomeOf(job: ActiveJob, { end, receipt }: ExecutionReport, at: number): JobCommand {
+  if (job.forfeit !== undefined) return { do: 'interrupt', at, failure: job.forfeit }
   if (job.storeFailure !== undefined) return { do: 'fail', at, failure: job.storeFailure }
   if (end.kind === 'abandoned') return { do: 'abandon', at, receipt }
   if (job.decided.status === 'cancelling') return { do: 'settle', at, receipt }

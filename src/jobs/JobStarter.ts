@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts'
 import type { EventLog } from '../eventlog/EventLog.ts'
+import { encodeLine } from '../eventlog/frames.ts'
 import { JobLog } from '../eventlog/JobLog.ts'
 import type { RegisteredTask, TaskRegistry } from '../execution/TaskRegistry.ts'
 import { TetherError } from '../job/error.ts'
@@ -7,16 +8,20 @@ import type { StatusEvent } from '../job/event.ts'
 import { mintJobId } from '../job/id.ts'
 import type { JobRef } from '../job/key.ts'
 import type { JobRecord } from '../job/record.ts'
+import { isTerminal } from '../job/status.ts'
 import type { JobView } from '../job/view.ts'
-import { type JobStore, StoreError } from '../store/JobStore.ts'
+import { type ChangeResult, type JobStore, type StoreChange, StoreError } from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
 import type { ChildSpec } from './ChildJobs.ts'
 import type { Holder } from './Holder.ts'
+import { isRetried } from './isRetried.ts'
 import type { JobEnder } from './JobEnder.ts'
-import type { JobQueue, SharedLimit } from './JobQueue.ts'
+import type { JobQueue } from './JobQueue.ts'
+import type { JobSharing } from './JobSharing.ts'
 import type { Caller, JobSpec } from './JobSpec.ts'
 import type { JobViews } from './JobViews.ts'
+import { limitsOf } from './limitsOf.ts'
 import { type PolicyDefaults, policyInForce } from './policyInForce.ts'
 
 export interface StartRequest {
@@ -45,6 +50,7 @@ export interface JobStarterOptions {
   readonly active: ActiveJobs
   readonly views: JobViews
   readonly ender: JobEnder
+  readonly shared?: JobSharing
   /** Runs a job in the slot that it got. Never rejects. */
   readonly run: (job: ActiveJob) => Promise<void>
   readonly concurrency: number
@@ -52,6 +58,10 @@ export interface JobStarterOptions {
   readonly policyDefaults: PolicyDefaults
   /** A change of a job's status is in the log now. */
   readonly onWritten: (job: ActiveJob, event: StatusEvent, seq: number) => void
+  /** The same of a job that this process does not have. */
+  readonly onMoved?: (record: JobRecord, event: StatusEvent) => void
+  /** What the store answered to a change of a job that this process has. */
+  readonly onAnswer?: (job: ActiveJob, result: ChangeResult) => void
 }
 
 /** After a restart, a job whose holders are gone with the old process waits at least this long for one to come back. */
@@ -87,6 +97,8 @@ export class JobStarter {
     task.assertInput(spec.input)
     const known = this.#knownStart(request) ?? (await this.#storedStart(request)) ?? this.#knownStart(request)
     if (known !== undefined) return this.#joinStart(request, known)
+    const { shared } = this.#options
+    if (shared !== undefined) return this.#startShared(request, task, shared)
     // From here to the entry in the maps nothing waits, so that two starts with one id cannot both come through.
     this.#assertOpen()
     const job = this.#create(this.#recordOf(request, task), task, request.holder)
@@ -100,6 +112,100 @@ export class JobStarter {
       this.#enqueue(job)
     }
     return { ref: job.ref, created: true, view: this.#options.views.of(job.record) }
+  }
+
+  /** Starts a job that any process may run: this one does not hold it until it claims it, like any other. */
+  async #startShared(request: StartRequest, task: RegisteredTask, shared: JobSharing): Promise<StartedJob> {
+    const { views, eventLog, maxQueued } = this.#options
+    const { replicas, remote } = shared
+    this.#assertTakesStarts()
+    const record = this.#recordOf(request, task)
+    const { waiting, ahead } = await replicas.countWaiting(record.policy.priority)
+    if (waiting + this.#starting >= maxQueued) throw queueFull(waiting, maxQueued)
+    this.#starting += 1
+    try {
+      const event: StatusEvent = { type: 'job.queued', job: views.inEvent(record), position: ahead }
+      const { type, ...data } = event
+      const at = new Date(record.createdAt).toISOString()
+      const created = { ...record, lastSeq: 1 }
+      const { queueTimeoutMs } = record.policy
+      const change: StoreChange = {
+        kind: 'create',
+        record: created,
+        events: { firstSeq: 1, lastSeq: 1, lines: encodeLine(type, at, data) },
+        owner: '',
+        // From the start: a process that dies now leaves a job that is known to be held.
+        isHeld: request.holder !== undefined,
+        ...(queueTimeoutMs > 0 ? { waitsUntil: record.createdAt + queueTimeoutMs } : {}),
+        limits: limitsOf(record, task),
+      }
+      const result = await new Promise<ChangeResult | undefined>((resolve) =>
+        eventLog.push({ change, settle: (_, answer) => resolve(answer) }),
+      )
+      if (result === undefined) throw notTaken()
+      if (!result.ok) return await this.#startAgain(request)
+      const ref = { tenant: record.tenant, id: record.id }
+      this.#options.onMoved?.(created, event)
+      if (request.holder !== undefined) remote.join(created, request.holder)
+      const [asked] = result.isAsked === true ? await replicas.asked([ref]) : []
+      if (asked !== undefined) {
+        const ended = await shared.unowned.end(ref, asked)
+        return { ref, created: true, view: views.of(ended ?? created) }
+      }
+      try {
+        await replicas.enqueue(ref, record.policy.priority)
+      } catch (error) {
+        // It is recorded, and whoever finds that it is in no queue puts it there.
+        if (!(error instanceof StoreError)) throw error
+      }
+      return { ref, created: true, view: views.of(created) }
+    } finally {
+      this.#starting -= 1
+    }
+  }
+
+  /** Another process was faster with the same id or key. */
+  async #startAgain(request: StartRequest): Promise<StartedJob> {
+    const known = await this.#storedStart(request)
+    if (known === undefined) throw notTaken()
+    return this.#joinStart(request, known)
+  }
+
+  /**
+   * Claims a job that the queue of all has given to this process, and runs it. Settles when the slot may go to another; `onClaimed`
+   * is called once the job is among those of this process.
+   */
+  async runClaimed(ref: JobRef, onClaimed: () => void): Promise<void> {
+    const { shared, tasks, active } = this.#options
+    if (shared === undefined || active.getOwn(ref) !== undefined) return
+    if (active.get(ref) !== undefined) throw new StoreError(`what ran of ${ref.id} before has not settled`)
+    const { replicas, unowned } = shared
+    if (this.#isClosed) return replicas.noteUnqueued(ref)
+    const claim = await replicas.claim(ref)
+    if (claim.kind === 'asked') {
+      const record = await unowned.end(ref, claim.request)
+      if (record !== undefined && !isTerminal(record.state.status)) throw new StoreError(`${ref.id} was asked anew`)
+    }
+    if (claim.kind !== 'claimed') return
+    const { record } = claim
+    if (this.#isClosed) {
+      await replicas.giveBack(ref, replicas.id, waitsUntil(record))
+      return
+    }
+    const task = tasks.find(record.task)
+    const job = this.#adopt(record, task, Promise.resolve(true))
+    onClaimed()
+    if (task !== undefined) {
+      this.#armQueueTimeout(job)
+      return this.#runInSlot(job)
+    }
+    const message = `this server has no task ${record.task}`
+    const applied = job.apply({
+      do: 'interrupt',
+      at: this.#clock.now(),
+      failure: { code: 'TETHER_TASK_GONE', message, retryable: false },
+    })
+    if (applied.kind === 'moved') await applied.written
   }
 
   /** A job of `parent`'s, being recorded and not yet run. */
@@ -130,7 +236,8 @@ export class JobStarter {
   }
 
   /**
-   * Takes up what an earlier process left: jobs that ran are `interrupted`, queued ones wait again; one whose policy is not
+   * Takes up what an earlier process left: jobs that ran are `interrupted`, or run again where their task says so, queued ones wait
+   * again; one whose policy is not
    * `continue` waits for a holder first, for its grace or 10 s at least, and is not run for nobody. Call it once, before the
    * first start. @throws {Error} where the store does not take it.
    */
@@ -142,7 +249,9 @@ export class JobStarter {
     for (const record of await store.listActive()) {
       const job = this.#adopt(record, tasks.find(record.task), Promise.resolve(true))
       const failure = restartFailure(record, job.task !== undefined)
-      if (failure !== undefined) {
+      if (failure !== undefined && isRetried(record, job.task)) {
+        job.apply({ do: 'requeue', at: this.#clock.now(), failure })
+      } else if (failure !== undefined) {
         interrupted += 1
         job.apply({ do: 'interrupt', at: this.#clock.now(), failure })
         continue
@@ -185,12 +294,16 @@ export class JobStarter {
     }
   }
 
-  #assertOpen(): void {
-    const { queue, concurrency, maxQueued, eventLog } = this.#options
+  #assertTakesStarts(): void {
     if (this.#isClosed) throw new TetherError('TETHER_DRAINING', 'the server is shutting down and takes no new jobs')
-    if (eventLog.isFailing) throw notTaken()
+    if (this.#options.eventLog.isFailing) throw notTaken()
+  }
+
+  #assertOpen(): void {
+    const { queue, concurrency, maxQueued } = this.#options
+    this.#assertTakesStarts()
     if (queue.running + queue.waiting + this.#starting + this.#awaiting.size >= concurrency + maxQueued) {
-      throw new TetherError('TETHER_QUEUE_FULL', `${queue.waiting} jobs are waiting, the limit is ${maxQueued}`)
+      throw queueFull(queue.waiting, maxQueued)
     }
   }
 
@@ -226,8 +339,8 @@ export class JobStarter {
   }
 
   async #record(job: ActiveJob, record: JobRecord, event: StatusEvent): Promise<boolean> {
-    const isRecorded = await job.log.create(record, [event])
-    const { active, ender, onWritten } = this.#options
+    const { active, ender, onWritten, shared } = this.#options
+    const isRecorded = await job.log.create(record, [event], shared?.replicas.id)
     if (isRecorded) onWritten(job, event, 1)
     else {
       active.remove(job)
@@ -239,36 +352,55 @@ export class JobStarter {
 
   /** Takes a job that has not ended into this process's maps. */
   #adopt(record: JobRecord, task: RegisteredTask | undefined, isRecorded: Promise<boolean>): ActiveJob {
-    const { eventLog, active, ender, onWritten } = this.#options
+    const { eventLog, active, ender, onWritten, shared } = this.#options
     const ref = { tenant: record.tenant, id: record.id }
-    const job = new ActiveJob({
+    const job: ActiveJob = new ActiveJob({
       clock: this.#clock,
       record,
-      log: new JobLog(eventLog, this.#clock, ref, record.lastSeq),
+      log: new JobLog(
+        eventLog,
+        this.#clock,
+        ref,
+        record.lastSeq,
+        (result) => this.#options.onAnswer?.(job, result),
+        shared?.replicas.id,
+      ),
       task,
       isRecorded,
       onLastHolderLeft: (left, cause) => ender.applyDisconnectPolicy(left, cause),
+      ...(shared === undefined ? {} : { holders: shared.holders.of(ref) }),
       onWritten,
     })
     active.add(job)
     return job
   }
 
-  #enqueue(job: ActiveJob): void {
-    const { queue, run } = this.#options
-    const { policy, task, tenant } = job.record
-    const limits: SharedLimit[] = []
-    if (policy.concurrencyKey !== '' && policy.concurrencyLimit > 0) {
-      limits.push({ name: `key/${tenant}/${policy.concurrencyKey}`, limit: policy.concurrencyLimit })
-    }
-    const taskLimit = job.task?.concurrencyLimit
-    if (taskLimit !== undefined) limits.push({ name: `task/${task}`, limit: taskLimit })
+  /** Settles when the job has run, or has ended without. */
+  #runInSlot(job: ActiveJob): Promise<void> {
+    const over = Promise.withResolvers<void>()
+    let hasBegun = false
+    this.#enqueue(job, async (begun) => {
+      hasBegun = true
+      await this.#options.run(begun)
+      over.resolve()
+    })
+    const hasLeft = Promise.race([job.concluded, job.gone])
+    return Promise.race([over.promise, hasLeft.then(() => (hasBegun ? over.promise : undefined))])
+  }
+
+  #enqueue(job: ActiveJob, run = this.#options.run): void {
+    const { queue, shared } = this.#options
+    const { policy, tenant } = job.record
+    // Where jobs are shared, limits hold for all processes, and nobody gets a job that they hold back.
+    const limits = shared === undefined ? limitsOf(job.record, job.task) : []
     queue.add({ key: job.key, tenant, priority: policy.priority, limits, run: () => run(job) })
   }
 
   #armQueueTimeout(job: ActiveJob): void {
     const { queueTimeoutMs } = job.policy
-    job.timers.arm('queue', queueTimeoutMs, () => {
+    // It may have waited before it came to this process.
+    const restMs = Math.max(1, job.record.createdAt + queueTimeoutMs - this.#clock.now())
+    job.timers.arm('queue', queueTimeoutMs === 0 ? 0 : Math.min(restMs, queueTimeoutMs), () => {
       void this.#options.ender.request(job, 'cancel', 'timed_out', `it waited ${queueTimeoutMs} ms for a slot`)
     })
   }
@@ -312,6 +444,7 @@ export class JobStarter {
       if (!(await known.isRecorded)) throw notTaken()
       return { ref: known.ref, created: false, view: views.of(known.record) }
     }
+    if (holder !== undefined) this.#options.shared?.remote.join(record, holder)
     return { ref: { tenant: record.tenant, id: record.id }, created: false, view: views.of(record) }
   }
 
@@ -321,6 +454,15 @@ export class JobStarter {
     job.holders.join(holder, { graceMs: () => job.policy.disconnectGraceMs, leaseMs: job.policy.leaseMs })
     return true
   }
+}
+
+/** When its wait in the queue is over (wall time, ms); undefined where it may wait for any time. */
+export function waitsUntil({ createdAt, policy }: JobRecord): number | undefined {
+  return policy.queueTimeoutMs > 0 ? createdAt + policy.queueTimeoutMs : undefined
+}
+
+function queueFull(waiting: number, maxQueued: number): TetherError {
+  return new TetherError('TETHER_QUEUE_FULL', `${waiting} jobs are waiting, the limit is ${maxQueued}`)
 }
 
 function notTaken(): TetherError {

@@ -46,6 +46,11 @@ export class Workspaces {
     return (await readdir(this.#root)).map(parseKey).filter((ref) => ref !== undefined)
   }
 
+  /** When something was last put into the folder itself, or taken out of it (wall time, ms); undefined where there is none. */
+  async changedAt(key: JobKey): Promise<number | undefined> {
+    return (await unless(ABSENT, lstat(join(this.#root, key))))?.mtimeMs
+  }
+
   /** Nearer ones first. A file that cannot be opened by a name that is UTF-8 is left out, and so is one that vanishes meanwhile. */
   async list(key: JobKey): Promise<readonly WorkspaceFile[]> {
     const files: WorkspaceFile[] = []

@@ -1,4 +1,4 @@
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { fastifyCors } from '@fastify/cors'
 import { fastifySSE } from '@fastify/sse'
 import { fastifySwagger } from '@fastify/swagger'
@@ -6,11 +6,11 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Clock } from '../clock.ts'
 import { TetherError } from '../job/error.ts'
-import { messageOf } from '../job/messageOf.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
 import { setUpConnection } from './connections.ts'
 import { errorBody, routeNotFound, sendError } from './errors.ts'
 import { addJsonParser } from './jsonBody.ts'
+import { listenAt } from './listen.ts'
 import { type Pages, readPages } from './Pages.ts'
 import { addEndingRoutes } from './routes/ending.ts'
 import { addEventRoutes } from './routes/events.ts'
@@ -84,23 +84,10 @@ export class FastifyServer {
 
   /** Settles when connections are taken. `url` is the address that was given, with the port that was picked. */
   async listen(): Promise<{ readonly url: string }> {
-    const { host, port } = this.#context.config
     const app = await this.#build(await readPages())
     this.#app = app
     this.#unanswered.start(() => app.addresses().filter((address) => typeof address !== 'string'))
-    try {
-      await app.listen({ host, port })
-    } catch (error) {
-      await app.close()
-      const reason = messageOf(error)
-      throw new Error(
-        `HOST and PORT must be an address that is free on this machine, got ${host} and ${port}: ${reason}`,
-        {
-          cause: error,
-        },
-      )
-    }
-    return { url: urlOf(host, app.server.address()) }
+    return { url: await listenAt(app, this.#context.config) }
   }
 
   /**
@@ -221,9 +208,4 @@ function refuseMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
   const head = `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n`
   socket.end(head + body)
   socket.destroySoon()
-}
-
-function urlOf(host: string, address: AddressInfo | string | null): string {
-  if (address === null || typeof address === 'string') throw new Error('the server has no address')
-  return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`
 }

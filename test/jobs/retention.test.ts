@@ -51,6 +51,16 @@ describe('a finished job', () => {
     expect(jobs.activeCount).toBe(1)
   })
 
+  test('has an id that cannot be used again until a day after its end', async () => {
+    const clock = new JumpingClock()
+    const { url } = await openWorld({ clock, settings: { RETAIN_JOBS_HOURS: '30' }, tasks: [quick] })
+    const { id } = await startJob(url, { task: 'quick' })
+    await eventually('it has ended', async () => (await jobOf(url, id)).terminal)
+    clock.jump(31 * HOUR_MS)
+    await eventually('it is gone', async () => (await ask(url, `/jobs/${id}`)).status === 404)
+    expect((await ask(url, '/jobs', { body: { task: 'quick', jobId: id } })).status).toBe(202)
+  })
+
   test('that an earlier process left is forgotten too, hundreds of them', async () => {
     const dataDir = await temporaryFolder()
     const clock = new JumpingClock()

@@ -81,7 +81,10 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
         ...(holder === undefined ? {} : { holder }),
       })
       const { reader, view, lastSeq, holds } = attachment
-      if (presence.isGone) return abandon(reply)
+      if (presence.isGone) {
+        reader.close()
+        return abandon(reply)
+      }
       if (after !== undefined && after === lastSeq && isTerminal(view.status)) {
         presence.release()
         return reply.code(204).send(null)

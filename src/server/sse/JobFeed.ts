@@ -32,13 +32,21 @@ export class JobFeed {
   /** Sends `stream` what matches from now on. Returns its undo. */
   subscribe(stream: SseStream, filter: FeedFilter): () => void {
     this.#streams.set(stream, filter)
-    this.#unwatch ??= this.#jobs.watch((change) => this.#publish(change))
+    this.#unwatch ??= this.#jobs.watch(
+      (change) => this.#publish(change),
+      () => this.#dropAll(),
+    )
     return () => {
       this.#streams.delete(stream)
       if (this.#streams.size > 0) return
       this.#unwatch?.()
       this.#unwatch = undefined
     }
+  }
+
+  /** Each comes back, and lists again. */
+  #dropAll(): void {
+    for (const stream of this.#streams.keys()) stream.drop()
   }
 
   #publish(change: StatusChange): void {

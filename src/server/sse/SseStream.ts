@@ -55,8 +55,12 @@ export class SseStream extends LiveResponse implements FrameSink {
     this.#context.open.add(this)
   }
 
-  /** Lets the frames of `reader` come. */
+  /** Lets the frames of `reader` come, which is closed with the stream; that may be over by now. */
   follow(reader: JobReader): void {
+    if (this.isOver) {
+      reader.close()
+      return
+    }
     this.#reader = reader
     reader.start()
   }
