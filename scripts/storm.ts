@@ -1,26 +1,17 @@
 #!/usr/bin/env node
 import { randomInt } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { isDeepStrictEqual } from 'node:util'
 import { spread } from '../bench/quantile.ts'
 import { formatTable } from '../bench/table.ts'
 import type { JobView } from '../src/job/view.ts'
 import { playStream, type Sighting, type Target } from './storm/client.ts'
-import { OwnServer } from './storm/OwnServer.ts'
 import { HELP, parseOptions, type StormOptions, UsageError } from './storm/options.ts'
 import { MOMENTS, type PlannedStream, planStorm } from './storm/plan.ts'
 import { randomFrom } from './storm/random.ts'
-import { type Descriptors, killNaming, processesNaming, ServerProcess } from './storm/ServerProcess.ts'
-import { TetherApi } from './storm/TetherApi.ts'
+import { killNaming } from './storm/ServerProcess.ts'
+import { Stormed } from './storm/Stormed.ts'
 import { judge, type Verdict } from './storm/verdict.ts'
+import { CALM_DEADLINE_MS, within } from './storm/within.ts'
 
-/** A server of our own runs this share of the clients' jobs at once, so that the others wait. */
-const SHARE_OF_SLOTS = 1 / 3
-
-/** How long the server may need, once all clients are gone, to be as it was before. */
-const CALM_DEADLINE_MS = 30_000
-const LOOK_AGAIN_MS = 50
-const STEADY_LOOKS = 10
 /** How long between lines of progress where nobody watches, and where somebody does. */
 const PROGRESS_MS = { lines: 5000, terminal: 200 }
 const LOGS_AT_ONCE = 8
@@ -38,36 +29,27 @@ async function main(): Promise<number> {
     say(HELP)
     return 0
   }
-  const ownServer = options.url === undefined ? await OwnServer.start(slotsFor(options)) : undefined
-  const url = options.url ?? ownServer?.url
-  if (url === undefined) throw new Error('there is neither a URL nor a server of our own')
-  // However this ends, a server of ours does not outlive it.
-  const onSignal = (): void => void (ownServer?.remove() ?? Promise.resolve()).finally(() => process.exit(130))
+  const stormed = await Stormed.open(options)
+  // However this ends, servers of ours do not outlive it.
+  const onSignal = (): void => void stormed.remove().finally(() => process.exit(130))
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
   try {
-    const findings = await storm(url, options, ownServer)
+    const findings = await storm(stormed, options)
     report(findings)
     return findings.leftOver.length === 0 && findings.verdicts.every(isRight) ? 0 : 1
   } finally {
-    await ownServer?.remove()
+    await stormed.remove()
   }
 }
 
-function slotsFor({ concurrency }: StormOptions): number {
-  return Math.max(2, Math.floor(concurrency * SHARE_OF_SLOTS))
-}
-
-async function storm(url: URL, options: StormOptions, ownServer: OwnServer | undefined): Promise<Findings> {
-  const { streams, seed, concurrency } = options
-  const api = new TetherApi(url)
+async function storm(stormed: Stormed, { streams, seed, concurrency, kills }: StormOptions): Promise<Findings> {
+  const { api, url, replicas } = stormed
   // Not from the seed: what an earlier storm has left must not be taken for this one's.
   const run = `storm-${randomInt(1e9, 1e10)}`
   const wordStem = `0.0000${randomInt(1e9, 1e10)}`
   const { containment } = await api.ready()
-  const server = await warmUp(api, wordStem)
   await api.disconnect()
-  server?.noteOwnChildren()
-  const before = server === undefined ? undefined : await steadyDescriptors(server)
+  await stormed.warmUp(wordStem)
   const plan = planStorm(randomFrom(seed), {
     streams,
     run,
@@ -76,39 +58,38 @@ async function storm(url: URL, options: StormOptions, ownServer: OwnServer | und
   })
   say(
     `${streams} streams, ${concurrency} at once, seed ${seed}; server ${url.origin}, ` +
-      `process ${server?.pid ?? 'not seen'}, containment ${containment.level}`,
+      `process ${replicas.map(({ pid }) => pid ?? 'not seen').join(', ')}, containment ${containment.level}`,
   )
-  const sightings = await playAll(plan, concurrency, { url, api, group: run })
-  await calm(api)
-  const leftOver = await lookFor(api, server, wordStem)
-  const verdicts = await judgeAll(api, run, sightings)
+  const killOne = once(() => stormed.killOne())
+  const sightings = await playAll(plan, concurrency, { url, api, group: run }, async (over) => {
+    if (kills && over * 2 >= streams) await killOne()
+  })
+  await calm(stormed, run)
+  const leftOver: string[] = []
+  for (const replica of replicas) leftOver.push(...(await replica.leftOver(wordStem)))
+  const verdicts = await judgeAll(stormed, run, sightings)
   await api.disconnect()
-  if (server !== undefined && before !== undefined) leftOver.push(...(await extraDescriptors(server, before)))
-  if (ownServer !== undefined) leftOver.push(...(await endServer(ownServer, server, wordStem)))
+  for (const replica of replicas) leftOver.push(...(await replica.extraDescriptors()))
+  leftOver.push(...(await stormed.end(wordStem)))
   killNaming(wordStem)
   return { verdicts, leftOver }
-}
-
-/** What a server opens once is open after a job of each kind and this much output; the jobs also tell which process it is. */
-const WARM_UP = { task: 'ticks', input: { count: 1300, intervalMs: 0, bytes: 16 * 1024 } }
-
-async function warmUp(api: TetherApi, word: string): Promise<ServerProcess | undefined> {
-  await api.execute({ task: 'command', input: { command: `sleep 0 ${word}` } })
-  const job = await api.execute(WARM_UP)
-  return ServerProcess.ofJob(job)
 }
 
 async function playAll(
   plan: readonly PlannedStream[],
   concurrency: number,
   target: Target,
+  onOver: (over: number) => Promise<void>,
 ): Promise<readonly Sighting[]> {
   const sightings: Sighting[] = []
   const rest = plan.values()
   const progress = showProgress(() => `${sightings.length} of ${plan.length} streams are over`)
   const client = async (): Promise<void> => {
     // One iterator for all clients: each takes the next stream that nobody has.
-    for (const planned of rest) sightings.push(await playStream(planned, target))
+    for (const planned of rest) {
+      sightings.push(await playStream(planned, target))
+      await onOver(sightings.length)
+    }
   }
   await Promise.all(Array.from({ length: Math.min(concurrency, plan.length) }, client))
   progress.end()
@@ -128,30 +109,16 @@ function showProgress(lineOf: () => string): { end(): void } {
   }
 }
 
-/** Waits until the server says that nothing runs and nothing waits; what does not come about is found by who looks next. */
-async function calm(api: TetherApi): Promise<void> {
+/** Waits until nothing runs and nothing waits, wherever; what does not come about is found by who looks next. */
+async function calm({ api, replicas }: Stormed, group: string): Promise<void> {
   await within(CALM_DEADLINE_MS, async () => {
-    const { running, queued, stuck } = await api.ready()
-    return running === 0 && queued === 0 && stuck.length === 0
+    for (const replica of replicas) if (!(await replica.isCalm())) return false
+    return (await api.jobsOf(group)).every(({ terminal }) => terminal)
   })
 }
 
-async function lookFor(api: TetherApi, server: ServerProcess | undefined, word: string): Promise<string[]> {
-  const { running, queued, stuck, ready } = await api.ready()
-  const leftOver: string[] = []
-  if (!ready) leftOver.push('the server is not ready')
-  if (running > 0) leftOver.push(`${running} functions run`)
-  if (queued > 0) leftOver.push(`${queued} jobs are queued`)
-  for (const { id } of stuck) leftOver.push(`job ${id} is stuck`)
-  // At once, not after a while: a job that has ended has no processes.
-  const processes = server === undefined ? processesNaming(word) : server.processesOf(word)
-  leftOver.push(...processes.map((line) => `process ${line}`))
-  for (const line of server?.children() ?? []) leftOver.push(`child of the server ${line}`)
-  for (const path of server?.controlGroups() ?? []) leftOver.push(`control group ${path}`)
-  return leftOver
-}
-
-async function judgeAll(api: TetherApi, group: string, sightings: readonly Sighting[]): Promise<readonly Verdict[]> {
+async function judgeAll(stormed: Stormed, group: string, sightings: readonly Sighting[]): Promise<readonly Verdict[]> {
+  const { api } = stormed
   const jobsByStream = Map.groupBy(await api.jobsOf(group), streamOf)
   const verdicts: Verdict[] = []
   const rest = sightings.values()
@@ -159,7 +126,7 @@ async function judgeAll(api: TetherApi, group: string, sightings: readonly Sight
     for (const sighting of rest) {
       const jobs = jobsByStream.get(sighting.planned.index) ?? []
       const log = jobs[0]?.terminal === true ? await api.logOf(jobs[0].id) : []
-      verdicts.push(judge(sighting, jobs, log))
+      verdicts.push(judge(sighting, jobs, log, stormed.excuseFor(sighting, jobs[0])))
     }
   }
   await Promise.all(Array.from({ length: LOGS_AT_ONCE }, worker))
@@ -170,53 +137,9 @@ function streamOf(job: JobView): number {
   return Number(job.metadata['stream'])
 }
 
-/** The count once it has been the same for a while: connections that we closed are closed on the other side a moment later. */
-async function steadyDescriptors(server: ServerProcess): Promise<Descriptors> {
-  let last = server.descriptors()
-  let sameLooks = 0
-  await within(CALM_DEADLINE_MS, async () => {
-    await sleep(LOOK_AGAIN_MS)
-    const now = server.descriptors()
-    sameLooks = isDeepStrictEqual(now, last) ? sameLooks + 1 : 0
-    last = now
-    return sameLooks === STEADY_LOOKS
-  })
-  return last
-}
-
-/** Closed connections are closed on the other side a moment later, so this waits for the count to come back. */
-async function extraDescriptors(server: ServerProcess, before: Descriptors): Promise<readonly string[]> {
-  const extra = (): string[] =>
-    Object.entries(server.descriptors()).flatMap(([kind, count]) =>
-      count > (before[kind] ?? 0) ? [`${count - (before[kind] ?? 0)} descriptors of the server: ${kind}`] : [],
-    )
-  await within(CALM_DEADLINE_MS, () => Promise.resolve(extra().length === 0))
-  return extra()
-}
-
-async function endServer(
-  ownServer: OwnServer,
-  server: ServerProcess | undefined,
-  word: string,
-): Promise<readonly string[]> {
-  const files = await ownServer.temporaryFiles()
-  const exit = await ownServer.stop()
-  server?.forgetOwnChildren()
-  const processes = (): readonly string[] => server?.processesOf(word) ?? processesNaming(word)
-  // What watches over a server's processes learns of its end a moment later.
-  await within(CALM_DEADLINE_MS, () => Promise.resolve(processes().length === 0))
-  return [
-    ...files.map((file) => `temporary file ${file}`),
-    ...(exit === '0' ? [] : [`the server exited with ${exit}`]),
-    ...ownServer.complaints.map((line) => `the server said: ${line}`),
-    ...processes().map((line) => `process ${line} after the server's end`),
-    ...(server?.controlGroups() ?? []).map((path) => `control group ${path} after the server's end`),
-  ]
-}
-
-async function within(deadlineMs: number, holds: () => Promise<boolean>): Promise<void> {
-  const endsMs = performance.now() + deadlineMs
-  while (!(await holds()) && performance.now() < endsMs) await sleep(LOOK_AGAIN_MS)
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined
+  return () => (made ??= { value: make() }).value
 }
 
 function isRight(verdict: Verdict): boolean {

@@ -25,10 +25,23 @@ test('after a storm of streams that end in every way nothing is left of them', {
   expect(out).toContain('0 things left over')
 })
 
-test.each([['--streams', 'many'], ['--url', 'http://192.0.2.1:3000'], ['--seed']])(
-  'a storm refuses wrong usage: %s %s',
-  async (...args) => {
-    const { code, out } = await runStorm(args)
-    expect(code, out).toBe(2)
+test.each([[[]], [['--kill']]])(
+  'after a storm over servers that are one nothing is left of it: %s',
+  { timeout: 180_000 },
+  async (more) => {
+    const { code, out } = await runStorm(['--streams', '60', '--replicas', '3', ...more])
+    expect(code, out).toBe(0)
+    expect(out).toContain('0 things left over')
   },
 )
+
+test.each([
+  ['--streams', 'many'],
+  ['--url', 'http://192.0.2.1:3000'],
+  ['--seed'],
+  ['--kill'],
+  ['--replicas', '1', '--kill'],
+])('a storm refuses wrong usage: %s %s', async (...args) => {
+  const { code, out } = await runStorm(args)
+  expect(code, out).toBe(2)
+})

@@ -24,6 +24,8 @@ export class RawStream {
   #chunkLeft = 0
   #hasLeft = false
   #isClosed = false
+  #isFinished = false
+  #localPort = 0
   #problem: string | undefined
   #waiting: { readonly wanted: (type: string) => boolean; readonly resolve: (isSeen: boolean) => void } | undefined
 
@@ -48,7 +50,13 @@ export class RawStream {
     socket.on('error', (error) => stream.#fail(error.message))
     socket.on('close', () => stream.#close())
     await connected
+    stream.#localPort = socket.localPort ?? 0
     return stream
+  }
+
+  /** Of our end; the same once it is closed. */
+  get localPort(): number {
+    return this.#localPort
   }
 
   get status(): number | undefined {
@@ -93,10 +101,10 @@ export class RawStream {
     return new Promise((resolve) => this.#socket.write(bytes, () => resolve()))
   }
 
-  /** Settles with whether an event of such a type came, or has come before; `false` when the connection was closed first. */
+  /** Settles with whether an event of such a type came, or has come before; `false` when the answer was over first. */
   until(wanted: (type: string) => boolean): Promise<boolean> {
     if ([...this.#typesSeen].some(wanted)) return Promise.resolve(true)
-    if (this.#isClosed) return Promise.resolve(false)
+    if (this.#isClosed || this.#isFinished) return Promise.resolve(false)
     return new Promise((resolve) => {
       this.#waiting = { wanted, resolve }
     })
@@ -137,7 +145,7 @@ export class RawStream {
       const size = this.#unparsed.toString('latin1', 0, end)
       // Each chunk ends with an empty line of its own, which stands before the next one's size.
       if (size !== '') this.#chunkLeft = Number.parseInt(size, 16)
-      if (size === '0') this.#finished.resolve(true)
+      if (size === '0') this.#finish()
       this.#unparsed = this.#unparsed.subarray(end + LINE_END.length)
       return true
     }
@@ -147,6 +155,13 @@ export class RawStream {
     this.#unparsed = this.#unparsed.subarray(piece.length)
     for (const frame of this.#parser.push(piece)) this.#seen(frame)
     return true
+  }
+
+  #finish(): void {
+    this.#isFinished = true
+    this.#finished.resolve(true)
+    this.#waiting?.resolve(false)
+    this.#waiting = undefined
   }
 
   #seen(frame: SseFrame): void {

@@ -22,9 +22,13 @@ export class ServerProcess {
     this.#instance = instance
   }
 
-  /** `replica` has the pid in it. Undefined where that is no process that we see. */
+  /** `replica` has the pid in it. */
   static ofJob(job: JobView): ServerProcess | undefined {
-    const pid = Number(/-(\d+)-[0-9a-f]{8}$/.exec(job.replica ?? '')?.[1])
+    return ServerProcess.ofPid(Number(/-(\d+)-[0-9a-f]{8}$/.exec(job.replica ?? '')?.[1]))
+  }
+
+  /** Undefined where that is no process that we see. */
+  static ofPid(pid: number): ServerProcess | undefined {
     const isThere = Number.isInteger(pid) && readStat(pid) !== undefined
     return isThere ? new ServerProcess(pid, instanceNameOf(pid)) : undefined
   }

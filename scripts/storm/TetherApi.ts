@@ -1,4 +1,4 @@
-import { Agent, request } from 'undici'
+import { Agent, type Dispatcher, request } from 'undici'
 import { type SseFrame, SseParser } from '../../src/client/SseParser.ts'
 import type { CancelKind } from '../../src/job/cancellation.ts'
 import type { JobView } from '../../src/job/view.ts'
@@ -15,10 +15,13 @@ export interface Readiness {
 /** The requests that are not themselves part of the storm's mischief. */
 export class TetherApi {
   readonly #url: URL
+  readonly #comesBack: boolean
   #agent = newAgent()
 
-  constructor(url: URL) {
+  /** `comesBack`: what was asked on a connection that was cut is asked again; all that is asked here may be asked twice. */
+  constructor(url: URL, { comesBack = false }: { readonly comesBack?: boolean } = {}) {
     this.#url = url
+    this.#comesBack = comesBack
   }
 
   /** Closes its connections, so that the server's descriptors can be counted; the next request opens new ones. */
@@ -30,9 +33,8 @@ export class TetherApi {
 
   /** The HTTP status of the answer. */
   async end(id: string, kind: CancelKind, ifUnknown: 'reject' | 'remember'): Promise<number> {
-    const { statusCode, body } = await request(new URL(`/jobs/${id}/${kind}`, this.#url), {
+    const { statusCode, body } = await this.#request(`/jobs/${id}/${kind}`, {
       method: 'POST',
-      dispatcher: this.#agent,
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ reason: 'the storm', ifUnknown }),
     })
@@ -64,22 +66,38 @@ export class TetherApi {
 
   /** The whole log of a job that has ended. */
   async logOf(id: string): Promise<readonly SseFrame[]> {
-    const { body } = await request(new URL(`/jobs/${id}/events`, this.#url), { dispatcher: this.#agent })
+    const { body } = await this.#request(`/jobs/${id}/events`)
     return new SseParser().push(await body.bytes())
   }
 
   async #json(path: string, post?: object): Promise<unknown> {
-    const { statusCode, body } = await request(new URL(path, this.#url), {
-      dispatcher: this.#agent,
-      ...(post === undefined
-        ? {}
-        : { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(post) }),
-    })
+    const { statusCode, body } = await this.#request(
+      path,
+      post && { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(post) },
+    )
     const text = await body.text()
     if (statusCode !== 200 && statusCode !== 503)
       throw new Error(`${path} answered ${statusCode}: ${text.slice(0, 300)}`)
     return JSON.parse(text)
   }
+
+  async #request(path: string, options: Omit<Dispatcher.RequestOptions, 'origin' | 'path'> = { method: 'GET' }) {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await request(new URL(path, this.#url), { ...options, dispatcher: this.#agent })
+      } catch (error) {
+        if (!this.#comesBack || tries === MAX_TRIES || !isCut(error)) throw error
+      }
+    }
+  }
+}
+
+/** As many connections may be cut one after the other as there are kept open to one server. */
+const MAX_TRIES = 40
+
+function isCut(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'ECONNRESET' || code === 'UND_ERR_SOCKET' || code === 'EPIPE'
 }
 
 function newAgent(): Agent {

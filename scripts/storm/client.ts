@@ -14,6 +14,10 @@ export interface Sighting {
   /** The number of the last event that it saw: the log must have it. */
   readonly lastSeq: number
   readonly problems: readonly string[]
+  /** From which it was connected. */
+  readonly ports: readonly number[]
+  /** Wall time. */
+  readonly overAt: number
 }
 
 /** The server that is stormed, and how the starts of this storm are told from others. */
@@ -48,6 +52,7 @@ class Client {
   readonly #planned: PlannedStream
   readonly #target: Target
   readonly #problems: string[] = []
+  readonly #ports: number[] = []
   #stream: RawStream | undefined
   #endedByAt: number | undefined
 
@@ -61,6 +66,8 @@ class Client {
     const streamProblem = this.#stream?.problem
     return {
       planned: this.#planned,
+      ports: this.#ports,
+      overAt: Date.now(),
       lastSeq: this.#stream?.lastSeq ?? 0,
       problems: streamProblem === undefined ? this.#problems : [...this.#problems, streamProblem],
       ...(this.#endedByAt === undefined ? {} : { endedByAt: this.#endedByAt }),
@@ -181,6 +188,7 @@ class Client {
 
   async #open(afterSeq = 0): Promise<RawStream> {
     this.#stream = await RawStream.open(this.#target.url, afterSeq)
+    this.#ports.push(this.#stream.localPort)
     return this.#stream
   }
 

@@ -12,7 +12,16 @@ const STOP_DEADLINE_MS = 20_000
 /** From pino: `error` and worse. */
 const ERROR_LEVEL = 50
 
-/** A server of this storm's own, with a folder of its own; both are gone when it is closed. */
+export interface OwnServerOptions {
+  /** Its environment, besides `DATA_DIR`. `PORT` is a free one where it is not said. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Default: its own folder. */
+  readonly cwd?: string
+  /** Told what it writes, line by line, but for the one that says where it listens. */
+  readonly onLine?: (line: string) => void
+}
+
+/** A server with a folder of its own; both are gone when it is removed. */
 export class OwnServer {
   readonly url: URL
   readonly #child: ChildProcess
@@ -28,25 +37,15 @@ export class OwnServer {
     this.#exited = once(child, 'exit').then(([code, signal]) => String(code ?? signal))
   }
 
-  /** Settles when it listens. `concurrency` is how many jobs run at once: with fewer than there are clients, some wait. */
-  static async start(concurrency: number): Promise<OwnServer> {
-    const folder = await mkdtemp(join(tmpdir(), 'tether-storm-'))
+  /** Settles when it listens. */
+  static async start({ env, cwd, onLine = () => undefined }: OwnServerOptions): Promise<OwnServer> {
+    const folder = await mkdtemp(join(tmpdir(), 'tether-own-'))
     const complaints: string[] = []
     const child = spawn(process.execPath, [MAIN], {
-      cwd: folder,
-      env: {
-        PATH: process.env['PATH'],
-        HOME: process.env['HOME'],
-        PORT: '0',
-        DATA_DIR: join(folder, 'data'),
-        CONCURRENCY: String(concurrency),
-        MAX_QUEUED: '100000',
-        MAX_STREAMS_PER_CLIENT: '100000',
-        LOG_LEVEL: 'warn',
-        ...(process.env['CONTAINMENT'] === undefined ? {} : { CONTAINMENT: process.env['CONTAINMENT'] }),
-      },
+      cwd: cwd ?? folder,
+      env: { PORT: '0', ...env, DATA_DIR: join(folder, 'data') },
       stdio: ['ignore', 'pipe', 'pipe'],
-      // Ctrl+C in a terminal is for the storm, which then ends its server: not for both at once.
+      // Ctrl+C in a terminal is for the program that starts it, which then ends its server: not for both at once.
       detached: true,
     })
     const listening = Promise.withResolvers<URL>()
@@ -55,11 +54,15 @@ export class OwnServer {
     child.once('exit', (code) =>
       listening.reject(new Error(`the server exited with ${code}: ${complaints.join('\n')}`)),
     )
-    createInterface({ input: child.stderr }).on('line', (line) => complaints.push(line))
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      complaints.push(line)
+      onLine(line)
+    })
     createInterface({ input: child.stdout }).on('line', (line) => {
       const url = /listens on (http:\S+)/.exec(line)?.[1]
-      if (url !== undefined) listening.resolve(new URL(url))
-      else if (isError(line)) complaints.push(line)
+      if (url !== undefined) return listening.resolve(new URL(url))
+      if (isError(line)) complaints.push(line)
+      onLine(line)
     })
     try {
       return new OwnServer(child, folder, await listening.promise, complaints)
@@ -70,6 +73,15 @@ export class OwnServer {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  /** Settles when it has exited, of its own accord or not, with its code or the signal that ended it. */
+  get exited(): Promise<string> {
+    return this.#exited
   }
 
   /** What it wrote that a server in order does not write. */
@@ -96,12 +108,15 @@ export class OwnServer {
     return exit
   }
 
+  /** With SIGKILL. Its folder stays. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await this.#exited
+  }
+
   /** For every way out: nothing of it is left when this settles. */
   async remove(): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      this.#child.kill('SIGKILL')
-      await this.#exited
-    }
+    await this.kill()
     await rm(this.#folder, { recursive: true, force: true })
   }
 }
