@@ -1,11 +1,13 @@
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { agent } from './agent.ts'
+import { cluster } from './cluster.ts'
 import { disconnect } from './disconnect.ts'
 import { log } from './log.ts'
+import { queue } from './queue.ts'
 import { stop } from './stop.ts'
 import { streams } from './streams.ts'
 
-const BENCHES: Readonly<Record<string, () => Promise<void>>> = { disconnect, streams, stop, log, agent }
+const BENCHES: Readonly<Record<string, () => Promise<void>>> = { disconnect, streams, stop, log, agent, queue, cluster }
 
 async function main(names: readonly string[]): Promise<number> {
   const unknown = names.find((name) => !(name in BENCHES))

@@ -4,7 +4,7 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { type Ended, sharedNowMs } from '../clock.ts'
 import { answerCalls } from '../Program.ts'
 import { readUsage } from '../usage.ts'
-import type { LoadOrder } from './tetherServer.ts'
+import type { LoadOrder } from './loadTasks.ts'
 
 /** `joined`: the frames of one turn in one write, else a write for each, as people do. */
 export type BareOrder = LoadOrder & { readonly beginAt: number; readonly joined: boolean }
