@@ -20,8 +20,8 @@ test('where another Redis takes the place of the primary, which keeps its connec
   for (const reading of readings) await reading.untilSaid('tick 20\n')
 
   proxy.target = second.port
-  await second.run('REPLICAOF', 'NO', 'ONE')
-  await first.run('REPLICAOF', '127.0.0.1', String(second.port))
+  // Coordinated, so that no write is lost with it, which would be the job's end.
+  await first.run('FAILOVER', 'TO', '127.0.0.1', String(second.port))
 
   for (const reading of readings) {
     const { lastId } = reading
