@@ -95,8 +95,11 @@ test('a job that has ended with a short log takes little memory', async () => {
   await store.commit(changes)
   expect(await linesOf(store, job)).toHaveLength(lastSeq)
   const keys = (await server.run('KEYS', 'tether:*:default:job_*')) as readonly string[]
-  const sizes = await Promise.all(keys.map(async (key) => Number(await server.run('MEMORY', 'USAGE', key))))
-  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(3600)
+  // Of all fields: of a few, which differ with each start of Redis, it would be a guess.
+  const sizes = await Promise.all(
+    keys.map(async (key) => Number(await server.run('MEMORY', 'USAGE', key, 'SAMPLES', '0'))),
+  )
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(3000)
 })
 
 test('a job that is deleted leaves nothing behind', async () => {
