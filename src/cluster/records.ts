@@ -67,20 +67,22 @@ export function shortRecordOf(values: readonly (string | null)[]): JobRecord {
   return recordWith(new Hash(SHORT_FIELDS, values), null, null)
 }
 
-/** A request to end a job, as a commit or a script wrote it from a value of this type. */
+// As a commit or a script wrote them from values of these types.
+
 export function parsePolicy(json: string): JobPolicy {
-  try {
-    return JSON.parse(json)
-  } catch (error) {
-    throw new StoreError('the data in Redis is damaged: the policy of a job must be JSON', { cause: error })
-  }
+  return parsed('the policy of a job', json) as JobPolicy
 }
 
 export function parseRequest(json: string): StoredRequest {
+  return parsed('a request to end a job', json) as StoredRequest
+}
+
+/** @throws {StoreError} where it is not JSON. */
+function parsed(what: string, json: string): unknown {
   try {
     return JSON.parse(json)
   } catch (error) {
-    throw new StoreError('the data in Redis is damaged: a request to end a job must be JSON', { cause: error })
+    throw new StoreError(`the data in Redis is damaged: ${what} must be JSON`, { cause: error })
   }
 }
 

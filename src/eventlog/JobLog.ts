@@ -28,7 +28,7 @@ export class JobLog extends PublishedLog implements ChangeSource {
   #lastSeq: number
   #isFenced = false
   #turn: Promise<void> | undefined
-  /** Where several processes write jobs: the one that this is, so that no move takes a job that has been taken from it. */
+  /** Where several processes write jobs: this one. It owns what it creates, and no move takes back a job that was taken from it. */
   readonly #owner: string | undefined
   readonly #onAnswer: (result: ChangeResult) => void
 
@@ -89,13 +89,10 @@ export class JobLog extends PublishedLog implements ChangeSource {
   }
 
   /** Writes the job's first record with its first events. Settles with whether the store took it. */
-  create(record: JobRecord, events: readonly StatusEvent[], owner?: string): Promise<boolean> {
+  create(record: JobRecord, events: readonly StatusEvent[]): Promise<boolean> {
     const batch = this.#batchOf(events)
     const created = { ...record, lastSeq: batch.lastSeq }
-    return this.#push(
-      { kind: 'create', record: created, events: batch, ...(owner === undefined ? {} : { owner }) },
-      batch,
-    )
+    return this.#push({ kind: 'create', record: created, events: batch, ...this.#owned() }, batch)
   }
 
   /** Writes a change of status with its event, after all output that came before. Settles with whether the store took it. */
@@ -109,12 +106,16 @@ export class JobLog extends PublishedLog implements ChangeSource {
         from,
         state,
         events: batch,
-        ...(this.#owner === undefined ? {} : { owner: this.#owner }),
+        ...this.#owned(),
         ...(input === undefined ? {} : { input }),
       },
       batch,
       isTerminalEvent(event.type),
     )
+  }
+
+  #owned(): { readonly owner?: string } {
+    return this.#owner === undefined ? {} : { owner: this.#owner }
   }
 
   takeOutputs(): QueuedChange | undefined {

@@ -339,8 +339,8 @@ export class JobStarter {
   }
 
   async #record(job: ActiveJob, record: JobRecord, event: StatusEvent): Promise<boolean> {
-    const { active, ender, onWritten, shared } = this.#options
-    const isRecorded = await job.log.create(record, [event], shared?.replicas.id)
+    const { active, ender, onWritten } = this.#options
+    const isRecorded = await job.log.create(record, [event])
     if (isRecorded) onWritten(job, event, 1)
     else {
       active.remove(job)
