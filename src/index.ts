@@ -12,4 +12,6 @@ export {
   TaskFailure,
   Type,
 } from './execution/task.ts'
+export type { Logger } from './logger.ts'
+export { type TetherPluginOptions, tether } from './plugin.ts'
 export { openTether, type Tether, type TetherOptions } from './tether.ts'

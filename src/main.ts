@@ -1,9 +1,9 @@
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import { systemClock } from './clock.ts'
-import { type Config, ConfigError, readConfig } from './config.ts'
+import { ConfigError, readConfig } from './config.ts'
 import { isForCommands } from './execution/commandEnvironment.ts'
 import { currentExecution } from './execution/watchdog/currentExecution.ts'
-import type { SharedEngine, SharedTerms } from './jobs/SharedEngine.ts'
+import { openSharedOf } from './openShared.ts'
 import { hideEnvironment } from './resources/processes/hideEnvironment.ts'
 import { MARKER } from './resources/processes/marker.ts'
 import { openTether, type Tether } from './tether.ts'
@@ -21,22 +21,21 @@ async function main(): Promise<void> {
   const output = destination({ fd: 1, sync: false, minLength: LOG_BUFFER_BYTES, periodicFlush: LOG_FLUSH_MS })
   const logger = pino({ level: config.logLevel, base: null }, output)
   if (!isHidden) logger.warn('other processes of this user can read the environment of this one in /proc')
-  const watchdog = { reportFd: 1 }
-  const { redisUrl } = config
-  const shared =
-    redisUrl === undefined ? {} : { openShared: (terms: SharedTerms) => connect(redisUrl, config, logger, terms) }
-  const tether = await openTether({ config, logger, serverEnv: process.env, cwd: process.cwd(), watchdog, ...shared })
+  const watchdog = { logger, reportFd: 1 }
+  const openShared = openSharedOf(config, logger, systemClock)
+  const tether = await openTether({
+    config,
+    logger,
+    serverEnv: process.env,
+    cwd: process.cwd(),
+    watchdog,
+    ...(openShared === undefined ? {} : { openShared }),
+  })
   // Before the line that tells others that they may send them.
   endOnSignals(tether, config.drainMs, output)
   process.on('uncaughtException', (error) => onStrayError(error, logger, output))
   const { level, complete } = tether.containment
   say(`Tether listens on ${tether.url} (containment ${level}, ${complete ? 'complete' : 'not complete'})`)
-}
-
-/** Loaded only where servers share their jobs. */
-async function connect(url: string, config: Config, logger: Logger, terms: SharedTerms): Promise<SharedEngine> {
-  const { openRedisEngine } = await import('./cluster/openRedisEngine.ts')
-  return openRedisEngine({ ...config, ...terms, url, prefix: config.redisPrefix, logger, clock: systemClock })
 }
 
 /**

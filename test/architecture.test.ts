@@ -14,7 +14,7 @@ interface Rule {
   readonly knownTo?: readonly string[]
 }
 
-const LEAVES = ['clock.ts', 'config.ts']
+const LEAVES = ['clock.ts', 'config.ts', 'logger.ts']
 
 /**
  * Who may import whom: the direction of every dependency, in one table. The longest name that fits a file is its row, and
@@ -23,8 +23,11 @@ const LEAVES = ['clock.ts', 'config.ts']
 const RULES: Readonly<Record<string, Rule>> = {
   'main.ts': { mayImport: ['*'] },
   'index.ts': { mayImport: ['*'] },
-  // Puts the parts together.
+  // Put the parts together: a server of its own, a part of somebody's app, and what is common to both.
   'tether.ts': { mayImport: ['*'] },
+  'plugin.ts': { mayImport: ['*'] },
+  'core.ts': { mayImport: ['*'] },
+  'openShared.ts': { mayImport: ['*'] },
 
   server: { mayImport: ['jobs', 'execution', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
   jobs: { mayImport: ['execution', 'resources', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
@@ -34,13 +37,13 @@ const RULES: Readonly<Record<string, Rule>> = {
   resources: { mayImport: ['job', ...LEAVES] },
   store: { mayImport: ['job', ...LEAVES] },
   // An implementation of a port: whoever uses it sees the port alone.
-  'store/sqlite': { mayImport: ['store', 'job', ...LEAVES], knownTo: ['tether.ts'] },
+  'store/sqlite': { mayImport: ['store', 'job', ...LEAVES], knownTo: ['core.ts'] },
   // What only exists where several servers are one: without it nothing of this is loaded.
   cluster: {
     mayImport: ['eventlog', 'store', 'job', ...LEAVES],
     typesOnly: ['jobs/JobQueue.ts', 'jobs/Replicas.ts', 'jobs/SharedEngine.ts'],
-    packages: ['ioredis', 'bullmq', 'p-queue', 'node:crypto', 'node:fs', 'node:net', 'node:timers/promises'],
-    knownTo: ['main.ts'],
+    packages: ['ioredis', 'bullmq', 'p-queue', 'node:crypto', 'node:fs', 'node:timers/promises'],
+    knownTo: ['openShared.ts'],
   },
   // What a job is: no input or output, no timers.
   job: { mayImport: [], packages: ['uuid'] },
@@ -56,6 +59,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   dashboard: { mayImport: ['client/SseParser.ts'], typesOnly: ['client', 'job'], packages: [] },
 
   'clock.ts': { mayImport: [], packages: [] },
+  'logger.ts': { mayImport: [], packages: [] },
   'config.ts': { mayImport: [], packages: ['node:net', 'node:path'] },
 }
 
@@ -65,7 +69,7 @@ const SRC = join(import.meta.dirname, '..', 'src')
 const ENTRIES = ['main.ts', 'index.ts']
 
 /** The only files that construct what lives as long as the server. */
-const MAKERS = [...ENTRIES, 'tether.ts']
+const MAKERS = [...ENTRIES, 'tether.ts', 'plugin.ts', 'core.ts']
 
 interface Import {
   readonly specifier: string
@@ -211,6 +215,7 @@ test.each([
   ['jobs/a.ts', '../store/sqlite/SqliteJobStore.ts', true],
   ['jobs/a.ts', '../cluster/RedisJobStore.ts', true],
   ['tether.ts', './cluster/RedisJobStore.ts', true],
+  ['main.ts', './cluster/RedisJobStore.ts', true],
   ['cluster/a.ts', '../jobs/JobManager.ts', true],
   ['cluster/a.ts', '../jobs/JobQueue.ts', false],
   ['cluster/a.ts', '../store/sqlite/SqliteJobStore.ts', false],
@@ -226,7 +231,7 @@ test.each([
   ['client/cli/a.ts', '../a.ts', false],
   ['store/sqlite/a.ts', '../JobStore.ts', false],
   ['main.ts', './server/a.ts', false],
-  ['main.ts', './cluster/RedisJobStore.ts', false],
+  ['openShared.ts', './cluster/RedisJobStore.ts', false],
   ['cluster/a.ts', '../store/JobStore.ts', false],
 ])('%s importing %s (types only: %s) is fine', (file, specifier, isTypeOnly) => {
   expect(objectionTo(file, { specifier, isTypeOnly })).toBeUndefined()

@@ -1,7 +1,7 @@
-import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { JobRef } from '../job/key.ts'
 import type { ReplicaDuties, SharedEngine } from '../jobs/SharedEngine.ts'
+import type { Logger } from '../logger.ts'
 import { StoreError } from '../store/JobStore.ts'
 import { BullJobQueue } from './BullJobQueue.ts'
 import { Hints } from './Hints.ts'

@@ -103,7 +103,7 @@ function place(item, job) {
 
 async function list(cursor) {
   const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(cursor === null ? {} : { cursor }) })
-  const page = await ask(`/jobs?${query}`)
+  const page = await ask(`jobs?${query}`)
   for (const job of page.jobs) showRow(job)
   if (cursor !== null || rows.size <= PAGE_SIZE) nextCursor = page.nextCursor
   view.more.hidden = nextCursor === null
@@ -116,7 +116,7 @@ function say(text, isBad = false) {
 }
 
 function followJobs() {
-  const events = new EventSource('/jobs/events')
+  const events = new EventSource('jobs/events')
   // The stream has no replay: each time it opens, what was missed is listed.
   events.addEventListener('open', () => {
     say('live')
@@ -229,7 +229,7 @@ function showEvent(event) {
 
 async function refresh(id) {
   try {
-    const job = await ask(`/jobs/${id}`)
+    const job = await ask(`jobs/${id}`)
     if (id === selectedId) showState(job)
     if (job.terminal) stream?.close()
   } catch (error) {
@@ -257,12 +257,12 @@ async function select(id) {
   view.title.textContent = rows.get(id)?.job.task ?? 'Job'
   view.id.textContent = id
   try {
-    const job = await ask(`/jobs/${encodeURIComponent(id)}`)
+    const job = await ask(`jobs/${encodeURIComponent(id)}`)
     if (id !== selectedId) return
     view.title.textContent = job.task
     showState(job)
     // An observer: the page never keeps a job alive, and closing it never ends one.
-    stream = new EventSource(`/jobs/${encodeURIComponent(id)}/events?named=false`)
+    stream = new EventSource(`jobs/${encodeURIComponent(id)}/events?named=false`)
     stream.addEventListener('message', (message) => showEvent(JSON.parse(message.data)))
     view.title.focus({ preventScroll: false })
   } catch (error) {
@@ -274,7 +274,7 @@ async function end(kind) {
   const id = selectedId
   complain('')
   try {
-    const job = await ask(`/jobs/${encodeURIComponent(id)}/${kind}`, {
+    const job = await ask(`jobs/${encodeURIComponent(id)}/${kind}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ reason: 'asked for on the dashboard' }),

@@ -1,5 +1,4 @@
 import type { Readable } from 'node:stream'
-import type { Logger } from 'pino'
 import type { PendingCancellations } from '../cancellation/PendingCancellations.ts'
 import type { Clock } from '../clock.ts'
 import type { EventLog, StoreHealth } from '../eventlog/EventLog.ts'
@@ -18,6 +17,7 @@ import type { Containment } from '../job/receipt.ts'
 import { type JobRecord, workspaceKeyOf } from '../job/record.ts'
 import { isTerminal } from '../job/status.ts'
 import { type JobView, rowOf } from '../job/view.ts'
+import type { Logger } from '../logger.ts'
 import {
   type ChangeResult,
   type JobStore,

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { type JobRef, keyOf } from '../job/key.ts'
+import type { Logger } from '../logger.ts'
 import type { JobStore } from '../store/JobStore.ts'
 import type { Workspaces } from './Workspaces.ts'
 

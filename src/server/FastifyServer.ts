@@ -9,6 +9,7 @@ import { TetherError } from '../job/error.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
 import { setUpConnection } from './connections.ts'
 import { errorBody, routeNotFound, sendError } from './errors.ts'
+import { refuseHead } from './headRoutes.ts'
 import { addJsonParser } from './jsonBody.ts'
 import { listenAt } from './listen.ts'
 import { type Pages, readPages } from './Pages.ts'
@@ -53,13 +54,17 @@ const MAX_PARAM_LENGTH = 4096
 const CLOSE_GRACE_MS = 1000
 const IDLE_POLL_MS = 20
 
-/** The HTTP edge: everything between a socket and `JobManager`. */
+/**
+ * The HTTP edge: everything between a socket and `JobManager`. It listens by itself, on an app of its own, or is put on somebody
+ * else's (`addTo`): the same routes, streams and rules.
+ */
 export class FastifyServer {
   readonly counters: ServerCounters = zeroCounters()
   readonly #context: ServerContext
   readonly #clock: Clock
   readonly #unanswered: UnansweredWrites
-  #app: FastifyInstance | undefined
+  /** Only where it listens by itself. */
+  #ownApp: FastifyInstance | undefined
   #closing: Promise<void> | undefined
 
   constructor({ config, jobs, logger, clock }: FastifyServerOptions) {
@@ -84,26 +89,72 @@ export class FastifyServer {
 
   /** Settles when connections are taken. `url` is the address that was given, with the port that was picked. */
   async listen(): Promise<{ readonly url: string }> {
-    const app = await this.#build(await readPages())
-    this.#app = app
-    this.#unanswered.start(() => app.addresses().filter((address) => typeof address !== 'string'))
-    return { url: await listenAt(app, this.#context.config) }
+    const { config, logger } = this.#context
+    const app = fastify({
+      logger: false,
+      trustProxy: config.trustProxy,
+      return503OnClosing: false,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+      frameworkErrors: (error, _request, reply) => sendError(error, reply, logger),
+      clientErrorHandler: refuseMalformed,
+    })
+    app.server.on('connection', setUpConnection)
+    this.#ownApp = app
+    await this.addTo(app)
+    await app.ready()
+    return { url: await listenAt(app, config) }
   }
 
   /**
-   * Ends every response that is open and closes every connection. Jobs are not ended by it: whoever wants that drains the
-   * `JobManager` first, which ends the streams of jobs after their last event. Settles within about two seconds.
+   * Puts everything on `app`, and touches nothing outside of its scope. Whoever does so for an app that listens by itself calls
+   * `close` before it closes its connections.
+   */
+  async addTo(scope: FastifyInstance): Promise<void> {
+    const app = scope.withTypeProvider<TypeBoxTypeProvider>()
+    const { logger } = this.#context
+    app.addHook('onRoute', (route) => {
+      route.bodyLimit = MAX_BODY_BYTES
+      if (route.method === 'HEAD') refuseHead(route)
+    })
+    app.setValidatorCompiler(validatorCompiler)
+    // The schemas of answers describe them; serializing by them would drop what they do not name.
+    app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+    app.setErrorHandler((error, _request, reply) => sendError(error, reply, logger))
+    app.setNotFoundHandler((request) => {
+      throw routeNotFound(request)
+    })
+    addJsonParser(app)
+    await this.#addSecurity(app)
+    await app.register(fastifySwagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: { title: 'Tether', version: '0.1.0', description: 'A streaming task server.' },
+        servers: [{ url: app.prefix === '' ? '/' : app.prefix }],
+      },
+      convertConstToEnum: false,
+      decorator: 'tetherApi',
+    })
+    await app.register(fastifySSE, { heartbeatInterval: 0 })
+    this.#addRoutes(app, await readPages())
+    this.#unanswered.start(() => app.addresses().filter((address) => typeof address !== 'string'))
+  }
+
+  /**
+   * Ends every response that is open, and where it listens by itself closes every connection. Jobs are not ended by it: whoever
+   * wants that drains the `JobManager` first, which ends the streams of jobs after their last event. Settles within about two
+   * seconds.
    */
   close(): Promise<void> {
     return (this.#closing ??= this.#close())
   }
 
   async #close(): Promise<void> {
-    const app = this.#app
-    if (app === undefined) return
     // Before the socket stops listening: closing it also destroys connections whose last bytes still wait for the kernel.
     await this.#context.open.shutDown(CLOSE_GRACE_MS)
     await this.#unanswered.stop()
+    const app = this.#ownApp
+    if (app === undefined) return
     const stopPolling = this.#closeConnectionsOf(app)
     await app.close()
     stopPolling()
@@ -124,43 +175,6 @@ export class FastifyServer {
     }
   }
 
-  async #build(pages: Pages): Promise<FastifyInstance> {
-    const { config, logger } = this.#context
-    const app = fastify({
-      logger: false,
-      bodyLimit: MAX_BODY_BYTES,
-      // A HEAD route made from a GET would open a stream, and one from a POST start a job.
-      exposeHeadRoutes: false,
-      trustProxy: config.trustProxy,
-      return503OnClosing: false,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-      frameworkErrors: (error, _request, reply) => sendError(error, reply, logger),
-      clientErrorHandler: refuseMalformed,
-    }).withTypeProvider<TypeBoxTypeProvider>()
-    app.server.on('connection', setUpConnection)
-    app.setValidatorCompiler(validatorCompiler)
-    // The schemas of answers describe them; serializing by them would drop what they do not name.
-    app.setSerializerCompiler(() => (data) => JSON.stringify(data))
-    app.setErrorHandler((error, _request, reply) => sendError(error, reply, logger))
-    app.setNotFoundHandler((request) => {
-      throw routeNotFound(request)
-    })
-    addJsonParser(app)
-    await this.#addSecurity(app)
-    await app.register(fastifySwagger, {
-      openapi: {
-        openapi: '3.1.0',
-        info: { title: 'Tether', version: '0.1.0', description: 'A streaming task server.' },
-      },
-      convertConstToEnum: false,
-    })
-    await app.register(fastifySSE, { heartbeatInterval: 0 })
-    this.#addRoutes(app, pages)
-    await app.ready()
-    return app
-  }
-
   /** The order matters: a preflight bears no token, so it is answered after the check of its origin and before that of a token. */
   async #addSecurity(app: FastifyInstance): Promise<void> {
     const { config } = this.#context
@@ -170,7 +184,8 @@ export class FastifyServer {
       gate.assertSite(request)
       done()
     })
-    if (config.allowedOrigins.length > 0) {
+    // Where the app has CORS of its own, that answers the preflights of all of its routes, these too.
+    if (config.allowedOrigins.length > 0 && !app.hasRequestDecorator('corsPreflightEnabled')) {
       await app.register(fastifyCors, {
         origin: [...config.allowedOrigins],
         methods: ['GET', 'POST', 'PATCH', 'DELETE'],

@@ -32,7 +32,9 @@ export class Presence {
   /** Takes its place in the quota and gives it back by itself. @throws {TetherError} `TETHER_QUOTA` */
   begin(): void {
     this.#quota.take(this.#subject)
-    this.raw.once('close', () => this.#end())
+    // Hooks of an app around ours may have waited, and 'close' been meanwhile.
+    if (this.raw.destroyed) this.#end()
+    else this.raw.once('close', () => this.#end())
   }
 
   /** Whether the connection is over. To be asked after every await: 'close' may have come, and then nothing else will. */

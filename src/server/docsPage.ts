@@ -16,11 +16,11 @@ export function renderDocs(document: object): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Tether API</title>
-<link rel="stylesheet" href="/style.css">
-<link rel="icon" href="/icon.svg">
+<link rel="stylesheet" href="style.css">
+<link rel="icon" href="icon.svg">
 </head>
 <body class="docs">
-<header><h1>Tether API</h1><nav><a href="/">Jobs</a> <a href="/openapi.json">openapi.json</a></nav></header>
+<header><h1>Tether API</h1><nav><a href="./">Jobs</a> <a href="openapi.json">openapi.json</a></nav></header>
 <main>
 ${operations.join('\n')}
 </main>

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { TetherError } from '../job/error.ts'
+import { setUpConnection } from './connections.ts'
 import { Presence } from './Presence.ts'
 import type { ServerContext } from './ServerContext.ts'
 
@@ -24,6 +25,8 @@ export function seePresence(context: ServerContext, isHolder: (request: FastifyR
       done(new TetherError('TETHER_INVALID_REQUEST', 'a stream must not be pipelined behind another request'))
       return
     }
+    // Of an app that is not ours it may not be set up.
+    setUpConnection(reply.raw.socket)
     const holder = isHolder(request) ? context.jobs.openHolder() : undefined
     const presence = new Presence(reply.raw, request.caller.subject, context.quota, holder)
     try {

@@ -17,6 +17,13 @@ export interface CgroupTools {
   readonly dieWithParent: readonly string[]
 }
 
+/** How many groups each parent has. Of the whole process, whose servers have one parent together. */
+const aliveIn = new Map<string, number>()
+
+function aliveHere(parentPath: string): number {
+  return aliveIn.get(parentPath) ?? 0
+}
+
 /**
  * One control group (cgroup v2) a spawn: forks are born into it and `cgroup.kill` takes all of them at once. Its code running as
  * root could write itself into another group: this contains work, it is no security boundary. A server that is killed takes its
@@ -29,7 +36,6 @@ export class CgroupContainment implements Containment {
   readonly parentPath: string
   readonly #tools: CgroupTools
   readonly #instance: string
-  #alive = 0
 
   constructor(basePath: string, instance: string, tools: CgroupTools) {
     this.parentPath = join(basePath, `${GROUP_PREFIX}${instance}`)
@@ -40,7 +46,7 @@ export class CgroupContainment implements Containment {
   async spawn(request: SpawnRequest): Promise<ContainedProcess> {
     const program = await resolveProgram(request)
     const marked = mark(request, this.#instance)
-    this.#alive += 1
+    aliveIn.set(this.parentPath, aliveHere(this.parentPath) + 1)
     const tree = new CgroupTree(join(this.parentPath, String(marked.spawnNumber)), () => this.#released())
     try {
       await mkdir(tree.path, { recursive: true })
@@ -58,8 +64,10 @@ export class CgroupContainment implements Containment {
 
   /** Whether the parent has nothing to hold any more. Counted before the first folder is made, so no spawn can lose its parent. */
   #released(): boolean {
-    this.#alive -= 1
-    return this.#alive === 0
+    const alive = aliveHere(this.parentPath) - 1
+    if (alive === 0) aliveIn.delete(this.parentPath)
+    else aliveIn.set(this.parentPath, alive)
+    return alive === 0
   }
 
   #command(argv: readonly string[], marked: Marked, path: string, fds: string): Command {

@@ -36,7 +36,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
     },
     async (request, reply) => {
       const { ref, view } = await jobs.start(startRequestOf(request, request.body, 'continue'))
-      return reply.code(202).header('location', `/jobs/${ref.id}`).send(view)
+      return reply.code(202).header('location', `${app.prefix}/jobs/${ref.id}`).send(view)
     },
   )
 

@@ -19,15 +19,24 @@ export function addPageRoutes(app: RouteApp, pages: Pages): void {
   const schema = { hide: true }
   let docs: string | undefined
 
-  app.get('/', { schema }, async (_request, reply) => sendPage(reply, 'text/html', pages.index))
+  app.get('/', { schema }, async (request, reply) => {
+    // Its links are relative, so below a prefix its address needs the slash at the end.
+    const [path, query] = request.url.split('?', 2)
+    if (path === app.prefix) return reply.redirect(`${app.prefix}/${query === undefined ? '' : `?${query}`}`)
+    return sendPage(reply, 'text/html', pages.index)
+  })
   app.get('/app.js', { schema }, async (_request, reply) => sendPage(reply, 'text/javascript', pages.script))
   app.get('/style.css', { schema }, async (_request, reply) => sendPage(reply, 'text/css', pages.style))
   app.get('/icon.svg', { schema }, async (_request, reply) => sendPage(reply, 'image/svg+xml', pages.icon))
-  app.get('/openapi.json', { schema }, async () => app.swagger())
+  app.get('/openapi.json', { schema }, async () => describe(app))
   app.get('/docs', { schema }, async (_request, reply) => {
-    docs ??= renderDocs(app.swagger())
+    docs ??= renderDocs(describe(app))
     return sendPage(reply, 'text/html', docs)
   })
+}
+
+function describe(app: RouteApp): object {
+  return app.getDecorator<() => object>('tetherApi')()
 }
 
 function sendPage(reply: FastifyReply, type: string, text: string): FastifyReply {

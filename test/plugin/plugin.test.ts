@@ -1,0 +1,381 @@
+import { fastifyCors } from '@fastify/cors'
+import { fastifySSE } from '@fastify/sse'
+import { fastifySwagger } from '@fastify/swagger'
+import { type FastifyServerOptions } from 'fastify'
+import { describe, expect, test } from 'vitest'
+import { tether } from '../../src/index.ts'
+import { RawClient } from '../server/RawClient.ts'
+import { ask, jobOf, startJob } from '../server/requests.ts'
+import { eventually, Gate, parseFrames, taskOf, temporaryFolder } from '../world.ts'
+import { addTether, hostApp, listening } from './hostApp.ts'
+
+const waits = taskOf('waits', async (ctx) => ctx.sleep(60_000))
+const TICKS = { task: 'ticks', input: { count: 2, intervalMs: 0 } }
+
+async function ended(url: string, id: string) {
+  return eventually(`${id} has ended`, async () => {
+    const view = await jobOf(url, id)
+    return view.terminal && view
+  })
+}
+
+describe('an app with Tether in it', () => {
+  test('keeps its own routes, errors, parsers, schemas and hooks as they are', async () => {
+    const app = hostApp()
+    const requests: string[] = []
+    app.addHook('onRequest', async ({ url }) => void requests.push(url))
+    app.setErrorHandler((error, _request, reply) => reply.code(418).send({ ours: String(error) }))
+    app.setNotFoundHandler((_request, reply) => reply.code(404).send({ ours: 'nothing here' }))
+    app.addContentTypeParser('text/upper', { parseAs: 'string' }, async (_: unknown, text: string) =>
+      text.toUpperCase(),
+    )
+    app.post('/say', async ({ body }) => ({ said: body }))
+    app.get('/fails', async () => {
+      throw new Error('of ours')
+    })
+    app.get(
+      '/typed',
+      {
+        schema: {
+          querystring: { type: 'object', properties: { n: { type: 'integer' } } },
+          response: { 200: { type: 'object', properties: { n: { type: 'integer' } } } },
+        },
+      },
+      async ({ query }) => ({ ...Object(query), secret: 1 }),
+    )
+    await addTether(app, { prefix: '/tether' })
+    app.get('/after', async () => 'after')
+    const url = await listening(app)
+
+    expect((await ask(url, '/say', { body: 'hello', headers: { 'content-type': 'text/upper' } })).text).toContain(
+      'HELLO',
+    )
+    // Of another site, and with a key that our own parser refuses.
+    expect(
+      (await ask(url, '/say', { body: { a: [] }, headers: { origin: 'http://evil.example', host: 'evil.example' } }))
+        .text,
+    ).toBe('{"said":{"a":[]}}')
+    expect(await ask(url, '/fails')).toMatchObject({ status: 418, text: '{"ours":"Error: of ours"}' })
+    expect((await ask(url, '/typed?n=7')).text).toBe('{"n":7}')
+    expect(await ask(url, '/typed?n=x')).toMatchObject({ status: 418 })
+    expect(await ask(url, '/nowhere')).toMatchObject({ status: 404, text: '{"ours":"nothing here"}' })
+    expect(await ask(url, '/tetherx')).toMatchObject({ status: 404, text: '{"ours":"nothing here"}' })
+    expect((await ask(url, '/after', { method: 'HEAD' })).status).toBe(200)
+    expect((await ask(url, '/after', { method: 'OPTIONS', headers: { origin: 'http://evil.example' } })).status).toBe(
+      404,
+    )
+
+    expect((await ask(url, '/tether/nowhere')).json).toMatchObject({ code: 'TETHER_ROUTE_NOT_FOUND' })
+    expect(
+      (await ask(url, '/tether/jobs', { body: 'x', headers: { 'content-type': 'text/upper' } })).json,
+    ).toMatchObject({
+      code: 'TETHER_UNSUPPORTED_MEDIA_TYPE',
+    })
+    expect((await ask(url, '/tether/jobs', { headers: { origin: 'http://evil.example' } })).json).toMatchObject({
+      code: 'TETHER_ORIGIN_REFUSED',
+    })
+    expect(requests).toContain('/tether/jobs')
+  })
+
+  test('runs jobs below the prefix, and every link that it gives has it', async () => {
+    const app = hostApp()
+    await addTether(app, { prefix: '/deep', tasks: [waits] })
+    app.get('/', async () => 'ours')
+    const root = await listening(app)
+    const url = `${root}/deep`
+    const started = await ask(url, '/jobs', { body: TICKS })
+    expect(started.headers.get('location')).toBe(`/deep/jobs/${String(started.json['id'])}`)
+    expect((await ask(root, started.headers.get('location') ?? '')).status).toBe(200)
+    const document = await ask(url, '/openapi.json')
+    expect(document.json).toMatchObject({ servers: [{ url: '/deep' }] })
+    expect(Object.keys(Object(document.json['paths']))).toContain('/jobs/{id}/events')
+    const page = await fetch(url)
+    expect(page.url).toBe(`${url}/`)
+    for (const [, link = ''] of (await page.text()).matchAll(/(?:src|href)="([^"]+)"/g)) {
+      expect((await fetch(new URL(link, page.url))).status, link).toBe(200)
+    }
+    const frames = parseFrames((await ask(url, '/execute/stream', { body: TICKS })).text)
+    expect(frames.at(-1)?.type).toBe('job.succeeded')
+    expect((await ask(root, '/')).text).toBe('ours')
+  })
+
+  test('has no HEAD routes below the prefix, whatever the app exposes', async () => {
+    const app = hostApp({ exposeHeadRoutes: true })
+    await addTether(app, { prefix: '/tether', tasks: [waits] })
+    const url = `${await listening(app)}/tether`
+    const { id } = await startJob(url, { task: 'waits' })
+    for (const path of ['/jobs', '/tasks', '/health/live', `/jobs/${id}/events?hold=true`, '/jobs/events']) {
+      expect((await ask(url, path, { method: 'HEAD' })).status, path).toBe(404)
+    }
+  })
+
+  test('sees a client leave through the prefix, and the work stops', async () => {
+    const app = hostApp()
+    await addTether(app, { prefix: '/tether', tasks: [waits] })
+    const url = await listening(app)
+    const client = await RawClient.connect(url)
+    client.request({ method: 'POST', path: '/tether/execute/stream', body: { task: 'waits', jobId: 'job-12345' } })
+    await client.until('job.started')
+    client.socket.resetAndDestroy()
+    expect(await ended(`${url}/tether`, 'job-12345')).toMatchObject({
+      status: 'cancelled',
+      cancellation: { cause: 'client_disconnected' },
+      receipt: { confirmed: true },
+    })
+  })
+
+  test('has no holder of a client that is gone before the hooks of the app are through', async () => {
+    const app = hostApp()
+    const [came, goOn] = [new Gate(), new Gate()]
+    app.addHook('onRequest', async ({ headers }) => {
+      if (headers['x-slow'] === undefined) return
+      came.open()
+      await goOn.opened
+    })
+    await addTether(app, { prefix: '/tether', tasks: [waits] })
+    const root = await listening(app)
+    const url = `${root}/tether`
+    const { id } = await startJob(url, { task: 'waits', onDisconnect: 'cancel' })
+    const client = await RawClient.connect(root)
+    client.request({ path: `/tether/jobs/${id}/events?hold=true`, headers: { 'x-slow': 'yes' } })
+    await came.opened
+    client.socket.resetAndDestroy()
+    await client.closed
+    // Another connection is taken after the loop has seen that one close.
+    await ask(url, `/jobs/${id}`, { headers: { connection: 'close' } })
+    goOn.open()
+    const next = await RawClient.connect(root)
+    next.request({ path: `/tether/jobs/${id}/events?hold=true` })
+    await next.until('job.started')
+    next.socket.resetAndDestroy()
+    expect(await ended(url, id)).toMatchObject({
+      status: 'cancelled',
+      cancellation: { cause: 'client_disconnected' },
+    })
+  })
+
+  test('refuses below the prefix what a hook of the app refuses', async () => {
+    const app = hostApp()
+    app.addHook('onRequest', async (request, reply) => {
+      if (request.headers['x-user'] === undefined) return reply.code(401).send({ ours: 'who are you' })
+      return undefined
+    })
+    await addTether(app, { prefix: '/tether' })
+    const url = `${await listening(app)}/tether`
+    expect(await ask(url, '/jobs', { body: TICKS })).toMatchObject({ status: 401, text: '{"ours":"who are you"}' })
+    expect((await ask(url, '/jobs', { body: TICKS, headers: { 'x-user': 'me' } })).status).toBe(202)
+  })
+
+  test('takes an address from the proxies that the app trusts, and from no others', async () => {
+    for (const trustProxy of [true, false]) {
+      const app = hostApp({ trustProxy })
+      await addTether(app, { prefix: '/tether', tasks: [waits] })
+      const url = `${await listening(app)}/tether`
+      const { id } = await startJob(url, { task: 'waits' })
+      const headers = { 'x-forwarded-for': '203.0.113.7' }
+      await ask(url, `/jobs/${id}/cancel`, { method: 'POST', headers })
+      expect((await ended(url, id)).cancellation?.by).toBe(trustProxy ? '203.0.113.7' : '127.0.0.1')
+    }
+  })
+
+  test('answers only this machine without a token, and others with it', async () => {
+    const API_TOKEN = 'a-token-of-enough-length'
+    const app = hostApp({ trustProxy: true })
+    await addTether(app, { prefix: '/open' })
+    await addTether(app, { prefix: '/closed', settings: { API_TOKEN } })
+    const from = (remoteAddress: string, url: string, headers = {}) =>
+      app.inject({ url, remoteAddress, headers: { host: 'localhost', ...headers } })
+    expect((await from('127.0.0.1', '/open/tasks')).statusCode).toBe(200)
+    expect((await from('::1', '/open/tasks')).statusCode).toBe(200)
+    expect((await from('::ffff:127.0.0.1', '/open/tasks')).statusCode).toBe(200)
+    for (const address of ['203.0.113.7', '::ffff:203.0.113.7', '2001:db8::1']) {
+      const headers = { 'x-forwarded-for': '127.0.0.1' }
+      expect((await from(address, '/open/tasks', headers)).json(), address).toMatchObject({
+        code: 'TETHER_UNAUTHORIZED',
+      })
+    }
+    expect((await from('203.0.113.7', '/open/health/live')).statusCode).toBe(200)
+    expect((await from('203.0.113.7', '/closed/tasks')).statusCode).toBe(401)
+    const authorization = `Bearer ${API_TOKEN}`
+    expect((await from('203.0.113.7', '/closed/tasks', { authorization })).statusCode).toBe(200)
+  })
+
+  test('may have the same plugins as Tether has inside', async () => {
+    const app = hostApp()
+    await app.register(fastifyCors, { origin: ['https://ours.example'] })
+    await app.register(fastifySSE)
+    await app.register(fastifySwagger, { openapi: { info: { title: 'ours', version: '1' } } })
+    app.get('/hello', async () => 'hello')
+    await addTether(app, { prefix: '/tether', settings: { ALLOWED_ORIGINS: 'https://ours.example' } })
+    const url = await listening(app)
+    expect(app.swagger()).toMatchObject({ info: { title: 'ours' } })
+    expect((await ask(url, '/tether/openapi.json')).json).toMatchObject({ info: { title: 'Tether' } })
+    const answer = await ask(url, '/tether/execute/stream', {
+      body: TICKS,
+      headers: { origin: 'https://ours.example' },
+    })
+    expect(answer.headers.get('access-control-allow-origin')).toBe('https://ours.example')
+    expect(parseFrames(answer.text).at(-1)?.type).toBe('job.succeeded')
+  })
+
+  test('runs jobs that are handed to it without a socket to listen on', async () => {
+    const app = hostApp()
+    await addTether(app, { prefix: '/tether' })
+    const answer = await app.inject({
+      method: 'POST',
+      url: '/tether/jobs',
+      payload: TICKS,
+      headers: { host: 'localhost' },
+    })
+    const { id } = answer.json()
+    await eventually('it has succeeded', async () => {
+      const view = await app.inject({ url: `/tether/jobs/${String(id)}`, headers: { host: 'localhost' } })
+      return view.json().status === 'succeeded'
+    })
+  })
+})
+
+describe('two of them in one process', () => {
+  test.each(['group', 'auto'])('have nothing to do with each other (containment %s)', async (CONTAINMENT) => {
+    const app = hostApp()
+    const both = { CONTAINMENT }
+    await addTether(app, { prefix: '/a', tasks: [taskOf('only-a', async () => 'a')], settings: both })
+    await addTether(app, { prefix: '/b/c', tasks: [taskOf('only-b', async () => 'b')], settings: both })
+    const root = await listening(app)
+    const [a, b] = [`${root}/a`, `${root}/b/c`]
+    expect((await ask(a, '/jobs', { body: { task: 'only-b' } })).json).toMatchObject({ code: 'TETHER_TASK_NOT_FOUND' })
+    const run = { task: 'command', input: { command: 'sleep 60 & sleep 60' } }
+    const [ofA, ofB, again] = await Promise.all([startJob(a, run), startJob(b, run), startJob(b, run)])
+    await Promise.all(
+      [[a, ofA] as const, [b, ofB] as const, [b, again] as const].map(([url, { id }]) =>
+        eventually('it runs', async () => (await jobOf(url, id)).status === 'running'),
+      ),
+    )
+    expect((await ask(b, `/jobs/${ofA.id}`)).status).toBe(404)
+    await ask(a, `/jobs/${ofA.id}/cancel`, { method: 'POST' })
+    expect(await ended(a, ofA.id)).toMatchObject({ status: 'cancelled', receipt: { confirmed: true } })
+    expect((await jobOf(b, ofB.id)).status).toBe('running')
+    await ask(b, `/jobs/${ofB.id}/cancel`, { method: 'POST' })
+    expect(await ended(b, ofB.id)).toMatchObject({ status: 'cancelled', receipt: { confirmed: true } })
+    expect((await jobOf(b, again.id)).status).toBe('running')
+    await ask(b, `/jobs/${again.id}/cancel`, { method: 'POST' })
+    expect(await ended(b, again.id)).toMatchObject({ status: 'cancelled', receipt: { confirmed: true, survivors: [] } })
+  })
+})
+
+describe('when the app closes', () => {
+  test('jobs are interrupted, streams end with their last event, and the folder is free', async () => {
+    const dataDir = await temporaryFolder()
+    const app = hostApp()
+    await addTether(app, { prefix: '/tether', tasks: [waits], settings: { DATA_DIR: dataDir } })
+    const url = await listening(app)
+    const clients = await Promise.all([1, 2, 3].map(() => RawClient.connect(url)))
+    const [holder, feed, idle] = clients
+    if (!holder || !feed || !idle) throw new Error('no clients')
+    holder.request({ method: 'POST', path: '/tether/execute/stream', body: { task: 'waits' } })
+    feed.request({ path: '/tether/jobs/events' })
+    idle.request({ path: '/tether/tasks' })
+    await Promise.all([holder.until('job.started'), feed.until('retry'), idle.until('ticks')])
+    await app.close()
+    await Promise.all(clients.map((client) => client.closed))
+    expect(parseFrames(holder.received).at(-1)).toMatchObject({
+      type: 'job.interrupted',
+      cancellation: { cause: 'server_shutdown' },
+    })
+    expect(holder.received).toMatch(/\r\n0\r\n\r\n$/)
+    const next = hostApp()
+    await addTether(next, { prefix: '/tether', settings: { DATA_DIR: dataDir } })
+    await next.ready()
+  })
+
+  test('running jobs may finish for as long as DRAIN_MS says', async () => {
+    const app = hostApp()
+    const goOn = new Gate()
+    const patient = taskOf('patient', async () => {
+      await goOn.opened
+      return 'done'
+    })
+    await addTether(app, { prefix: '/tether', tasks: [patient], settings: { DRAIN_MS: '20000' } })
+    const url = await listening(app)
+    const client = await RawClient.connect(url)
+    client.request({ method: 'POST', path: '/tether/execute/stream', body: { task: 'patient' } })
+    await client.until('job.started')
+    const closed = app.close()
+    goOn.open()
+    await closed
+    expect(parseFrames(client.received).at(-1)).toMatchObject({ type: 'job.succeeded', result: 'done' })
+  })
+
+  test('jobs of an earlier process are not started by an app that cannot listen', async () => {
+    const dataDir = await temporaryFolder()
+    const ran = new Gate()
+    let isRun = false
+    const notes = taskOf('notes', async () => {
+      isRun = true
+      ran.open()
+    })
+    const options = { prefix: '/tether', tasks: [waits, notes], settings: { DATA_DIR: dataDir, CONCURRENCY: '1' } }
+    const first = hostApp()
+    await addTether(first, options)
+    const url = `${await listening(first)}/tether`
+    await startJob(url, { task: 'waits' })
+    await startJob(url, { task: 'notes' })
+    await first.close()
+    const taken = hostApp()
+    const port = Number(new URL(await listening(taken)).port)
+    const second = hostApp()
+    await addTether(second, options)
+    await expect(second.listen({ host: '127.0.0.1', port })).rejects.toThrow('EADDRINUSE')
+    expect(isRun).toBe(false)
+    await second.close()
+    const third = hostApp()
+    await addTether(third, options)
+    await listening(third)
+    await ran.opened
+  })
+})
+
+describe('the app does not load', () => {
+  const http2: FastifyServerOptions & { http2?: boolean } = { http2: true }
+  test.each([
+    ['without a prefix', {}, {}, { prefix: '' }, /registered with a prefix/],
+    ['with HTTP/2', http2, {}, {}, /HTTP\/1\.1/],
+    [
+      'where it would cut silent streams',
+      { connectionTimeout: 10_000 },
+      {},
+      {},
+      /connectionTimeout must be 0 or more than/,
+    ],
+    ['where it would cut all streams', { handlerTimeout: 1000 }, {}, {}, /handlerTimeout must be 0, got 1000/],
+    ['with a setting that is its own', {}, { PORT: '1' }, {}, /^PORT is the app's to say/],
+    ['with a setting that is none', {}, { DATA_DRI: '/tmp' }, {}, /^DATA_DRI is not a setting/],
+    ['with a setting that is not allowed', {}, { CONCURRENCY: 'many' }, {}, /^CONCURRENCY must be a whole number/],
+  ] as const)('%s', async (_, appOptions, settings, options, message) => {
+    const app = hostApp(appOptions)
+    app.register(tether, {
+      prefix: '/tether',
+      settings: { DATA_DIR: await temporaryFolder(), ...settings },
+      ...options,
+    })
+    await expect(app.ready()).rejects.toThrow(message)
+  })
+
+  test('but does with a connectionTimeout that is longer than a heartbeat', async () => {
+    const app = hostApp({ connectionTimeout: 10_000 })
+    await addTether(app, { prefix: '/tether', settings: { HEARTBEAT_MS: '1000' } })
+    await app.ready()
+  })
+
+  test('where two tasks have one name, and leaves the folder free', async () => {
+    const settings = { DATA_DIR: await temporaryFolder() }
+    const app = hostApp()
+    await addTether(app, { prefix: '/tether', tasks: [waits, waits], settings })
+    await expect(app.ready()).rejects.toThrow('waits')
+    const next = hostApp()
+    await addTether(next, { prefix: '/tether', tasks: [waits], builtInTasks: [], settings })
+    const url = `${await listening(next)}/tether`
+    const { tasks } = (await ask(url, '/tasks')).json
+    expect(Object(tasks).map(({ name }: { name: string }) => name)).toEqual(['waits'])
+  })
+})
