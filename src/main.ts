@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import { systemClock } from './clock.ts'
 import { ConfigError, readConfig } from './config.ts'

@@ -53,6 +53,9 @@ const RULES: Readonly<Record<string, Rule>> = {
 
   // Only the shapes of the wire. Connections are undici's own, so that a program may set how long a silent stream lives.
   client: { mayImport: [], typesOnly: ['job'], packages: ['undici', 'uuid'] },
+  // What a page loads of it: `fetch` is all that it needs.
+  'client/browser': { mayImport: ['client'], typesOnly: ['job'], packages: [] },
+  'client/browser.ts': { mayImport: ['client'], typesOnly: ['job'], packages: [] },
   // The part of the client behind api-client.ts.
   'client/cli': { mayImport: ['client'], typesOnly: ['job'] },
   // Runs in a browser, which has no undici.
@@ -66,7 +69,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 const SRC = join(import.meta.dirname, '..', 'src')
 
 /** Files that are the way in: they are run, never imported. */
-const ENTRIES = ['main.ts', 'index.ts']
+const ENTRIES = ['main.ts', 'index.ts', 'client/node.ts', 'client/browser.ts', 'client/cli/bin.ts']
 
 /** The only files that construct what lives as long as the server. */
 const MAKERS = [...ENTRIES, 'tether.ts', 'plugin.ts', 'core.ts']

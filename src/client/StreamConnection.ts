@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream'
+import type { StreamBody } from './Wire.ts'
 
 /** The head of a stream's answer, and its body where there is anything to come. */
 export interface StreamAnswer {
@@ -6,7 +6,7 @@ export interface StreamAnswer {
   /** What a lease of this holder is renewed with; undefined for an observer. */
   readonly holder: string | undefined
   /** Undefined: the reader has all of a job that ended (the server's 204). */
-  readonly body: Readable | undefined
+  readonly body: StreamBody | undefined
 }
 
 /** One connection of a stream, which may have several, one after another. */
@@ -14,7 +14,7 @@ export class StreamConnection {
   readonly holder: string | undefined
   /** The one after this; set by the stream. */
   next: Promise<StreamConnection> | undefined
-  readonly #body: Readable | undefined
+  readonly #body: StreamBody | undefined
   readonly #over = new AbortController()
 
   constructor({ holder, body }: StreamAnswer) {
@@ -34,24 +34,19 @@ export class StreamConnection {
 
   /** Why it broke; undefined while it stands, and where it was ended cleanly. */
   get cause(): Error | undefined {
-    return this.#body?.errored ?? undefined
+    return this.#body?.cause
   }
 
-  /** Calls `onClosed` once when it is closed. To be called in the turn of its making: an error that nobody hears is uncaught. */
+  /** Calls `onClosed` once when it is closed and what came in the same turn was taken. To be called in the turn of its making. */
   watch(onClosed: () => void): void {
-    this.#body?.on('error', leaveToCause)
-    this.#body?.once('close', () => {
-      this.#over.abort()
-      // After what came in the same turn was taken.
-      setImmediate(onClosed)
-    })
+    this.#body?.watch(() => this.#over.abort(), onClosed)
   }
 
   /** What comes, until it is over; `cause` then says why. */
   async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
     if (this.#body === undefined) return
     try {
-      for await (const chunk of this.#body) yield chunk
+      for await (const chunk of this.#body.chunks()) yield chunk
     } catch (error) {
       if (this.cause === undefined) throw error
     }
@@ -59,15 +54,12 @@ export class StreamConnection {
 
   /** Breaks it as the network would, with this cause. */
   break(cause: Error): void {
-    this.#body?.destroy(cause)
+    this.#body?.close(cause)
   }
 
   /** Nobody reads it any more. The server sees its reader gone. */
   close(): void {
     this.#over.abort()
-    this.#body?.destroy()
+    this.#body?.close()
   }
 }
-
-/** Also of an error of our own making: undici says so where a body is destroyed before its end. */
-function leaveToCause(): void {}

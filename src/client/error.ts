@@ -1,3 +1,6 @@
+import type { JobEvent } from '../job/event.ts'
+import type { TerminalStatus } from '../job/status.ts'
+
 /** The server refused a request. `code` is API (docs/errors.md), `message` is prose. */
 export class TetherApiError extends Error {
   override readonly name = 'TetherApiError'
@@ -41,6 +44,40 @@ export class StreamCut extends ConnectionLost {
     super(`the stream of ${job} ended after event ${lastSeq}, without a terminal event${why}`, { cause })
     this.jobId = jobId
     this.lastSeq = lastSeq
+  }
+}
+
+/** The last event of a job. */
+export type TerminalEvent = Extract<JobEvent, { readonly type: `job.${TerminalStatus}` }>
+
+/** A job that ended in another way than with a result. `event` says how, with its receipt where there is one. */
+export class JobEnded extends Error {
+  override readonly name = 'JobEnded'
+  readonly event: Exclude<TerminalEvent, { readonly type: 'job.succeeded' }>
+
+  /** `cause` is the reason of the signal that had it cancelled, undefined where none did. */
+  constructor(event: Exclude<TerminalEvent, { readonly type: 'job.succeeded' }>, cause: unknown) {
+    super(`job ${event.jobId} ended ${event.type.slice('job.'.length)}${whyOf(event)}`, { cause })
+    this.event = event
+  }
+
+  get jobId(): string {
+    return this.event.jobId
+  }
+}
+
+function whyOf(event: JobEnded['event']): string {
+  if ('failure' in event) return `: ${event.failure.code}, ${event.failure.message}`
+  const { cause, reason } = event.type === 'job.stopped' ? event.stop : event.cancellation
+  return ` (${cause})${reason === '' ? '' : `: ${reason}`}`
+}
+
+/** The result of a job was asked for that was let run on alone. */
+export class JobDetached extends Error {
+  override readonly name = 'JobDetached'
+
+  constructor(jobId: string) {
+    super(`job ${jobId} was detached from: it runs on, and its result is to be asked for at the server`)
   }
 }
 

@@ -1,9 +1,10 @@
 import type { CancelKind } from '../../job/cancellation.ts'
 import type { JobView } from '../../job/view.ts'
 import { Backoff } from '../Backoff.ts'
+import type { CancelAnswer } from '../BaseClient.ts'
 import { TetherApiError } from '../error.ts'
 import { pause } from '../pause.ts'
-import type { CancelAnswer, TetherClient } from '../TetherClient.ts'
+import type { TetherClient } from '../TetherClient.ts'
 import { type Attempt, persist } from '../tryAgain.ts'
 
 interface Options {

@@ -1,0 +1,3 @@
+/** What a program in Node imports as `tether/client`. */
+export * from './shared.ts'
+export { TetherClient } from './TetherClient.ts'
