@@ -1,9 +1,11 @@
 import type { CancelKind } from '../job/cancellation.ts'
 import type { Json } from '../job/json.ts'
-import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
+import type { OnDisconnect } from '../job/policy.ts'
 import type { JobView } from '../job/view.ts'
+import type { CancelAnswer } from './CancelAnswer.ts'
 import { ConnectionLost, ServerUnreachable, StreamCut } from './error.ts'
 import { JobRun } from './JobRun.ts'
+import type { JobSpec } from './JobSpec.ts'
 import { type HoldTerms, JobStream, type StreamServer } from './JobStream.ts'
 import { isJobId, JOB_ID_FORM, mintJobId } from './jobId.ts'
 import { Reconnect, type ReconnectOptions } from './Reconnect.ts'
@@ -11,16 +13,6 @@ import type { StreamAnswer } from './StreamConnection.ts'
 import { type Request, Transport } from './Transport.ts'
 import type { Attempt } from './tryAgain.ts'
 import type { Wire } from './Wire.ts'
-
-/** A job to start (protocol, section 3). What is left out takes the server's default. */
-export interface JobSpec extends Partial<JobPolicy> {
-  readonly task: string
-  readonly input: Json
-  /** Minted by the caller, so that the job can be cancelled before the server has answered. */
-  readonly jobId?: string
-  readonly group?: string
-  readonly metadata?: { readonly [key: string]: Json }
-}
 
 export interface StartOptions {
   /** Aborting closes the connection: for a stream that is the holder's leaving. */
@@ -51,17 +43,6 @@ export interface CancelOptions {
   /** `remember` keeps the request for a job that is not known yet. Default: refused with `TETHER_JOB_NOT_FOUND`. */
   readonly ifUnknown?: 'reject' | 'remember'
 }
-
-/** What became of a cancel or a stop. `delivery` is the server's `x-tether-delivery`. */
-export type CancelAnswer =
-  | { readonly kind: 'accepted' | 'ended'; readonly job: JobView; readonly delivery: string | undefined }
-  | {
-      readonly kind: 'remembered'
-      readonly id: string
-      readonly request: CancelKind
-      readonly expiresAt: string
-      readonly delivery: string | undefined
-    }
 
 export interface JobFilter {
   readonly signal?: AbortSignal

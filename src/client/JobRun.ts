@@ -1,8 +1,9 @@
 import type { JobEvent } from '../job/event.ts'
 import type { Json } from '../job/json.ts'
 import type { JobView } from '../job/view.ts'
-import type { CancelAnswer, JobSpec } from './BaseClient.ts'
+import type { CancelAnswer } from './CancelAnswer.ts'
 import { JobDetached, JobEnded, type TerminalEvent, TetherApiError } from './error.ts'
+import type { JobSpec } from './JobSpec.ts'
 import type { JobStream } from './JobStream.ts'
 import { outcomeOfEvent } from './terminal.ts'
 import { persist, TRY_MS } from './tryAgain.ts'
@@ -35,7 +36,7 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
   readonly #stream: Promise<JobStream>
   readonly #signal: AbortSignal | undefined
   readonly #closing = new AbortController()
-  readonly #outcome = Promise.withResolvers<Result>()
+  readonly #outcome = Promise.withResolvers<Json>()
   #isRead = false
   #hasDetached = false
 
@@ -57,7 +58,8 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
    */
   get result(): Promise<Result> {
     if (!this.#isRead) void this.#drain()
-    return this.#outcome.promise
+    // Its shape is what the task promises to whoever knows it.
+    return this.#outcome.promise as Promise<Result>
   }
 
   /** Hard: the job's work is ended now. Also before the server has heard of the job. */
@@ -139,8 +141,7 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
   #note(event: JobEvent): void {
     if (!isTerminal(event)) return
     this.#signal?.removeEventListener('abort', this.#onAbort)
-    // The result's shape is what the task promises to whoever knows it.
-    if (event.type === 'job.succeeded') this.#outcome.resolve(event.result as Result)
+    if (event.type === 'job.succeeded') this.#outcome.resolve(event.result)
     else this.#fail(new JobEnded(event, this.#signal?.aborted === true ? this.#signal.reason : undefined))
   }
 

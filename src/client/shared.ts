@@ -10,16 +10,15 @@ export type { JobView } from '../job/view.ts'
 export type {
   AttachOptions,
   BaseClient,
-  CancelAnswer,
   CancelOptions,
   ClientOptions,
   JobFilter,
   JobPage,
-  JobSpec,
   StartOptions,
   StreamOptions,
   TaskView,
 } from './BaseClient.ts'
+export type { CancelAnswer } from './CancelAnswer.ts'
 export {
   ConnectionLost,
   JobDetached,
@@ -30,6 +29,7 @@ export {
   TetherApiError,
 } from './error.ts'
 export type { JobRun } from './JobRun.ts'
+export type { JobSpec } from './JobSpec.ts'
 export type { JobStream } from './JobStream.ts'
 export { mintJobId } from './jobId.ts'
 export type { Loss, ReconnectOptions, Recovery } from './Reconnect.ts'

@@ -5,7 +5,7 @@ import { TetherClient as NodeClient } from '../../src/client/TetherClient.ts'
 import type { JobEvent } from '../../src/job/event.ts'
 import type { Tether } from '../../src/tether.ts'
 import { counts, logOf } from '../readers/counting.ts'
-import { ask, jobOf } from '../server/requests.ts'
+import { jobOf } from '../server/requests.ts'
 import { eventually, Gate, openWorld, taskOf, typesOf } from '../world.ts'
 import { type CutProxy, openProxy } from './CutProxy.ts'
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
-import type { JobSpec, StreamOptions } from '../../src/client/BaseClient.ts'
+import type { StreamOptions } from '../../src/client/BaseClient.ts'
+import type { JobSpec } from '../../src/client/JobSpec.ts'
 import type { JobStream } from '../../src/client/JobStream.ts'
 import type { Loss } from '../../src/client/Reconnect.ts'
 import { TetherClient } from '../../src/client/TetherClient.ts'

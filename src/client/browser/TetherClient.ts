@@ -10,9 +10,15 @@ import { FetchWire } from './FetchWire.ts'
 export class TetherClient extends BaseClient {
   /** @throws {TypeError} where `server` is not an http or https URL. */
   constructor(options: ClientOptions = {}) {
-    const page: unknown = Reflect.get(globalThis, 'location')
-    const base = page === undefined ? undefined : String(page)
+    const base = pageAddress()
     const server = options.server ?? (base === undefined ? DEFAULT_SERVER : '/')
     super({ ...options, server }, base, (limits) => new FetchWire(limits))
   }
+}
+
+/** Undefined where there is none, as in programs that are no page. */
+function pageAddress(): string | undefined {
+  const location: unknown = Reflect.get(globalThis, 'location')
+  const href: unknown = typeof location === 'object' && location !== null ? Reflect.get(location, 'href') : undefined
+  return typeof href === 'string' ? href : undefined
 }

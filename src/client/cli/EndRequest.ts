@@ -1,7 +1,7 @@
 import type { CancelKind } from '../../job/cancellation.ts'
 import type { JobView } from '../../job/view.ts'
 import { Backoff } from '../Backoff.ts'
-import type { CancelAnswer } from '../BaseClient.ts'
+import type { CancelAnswer } from '../CancelAnswer.ts'
 import { TetherApiError } from '../error.ts'
 import { pause } from '../pause.ts'
 import type { TetherClient } from '../TetherClient.ts'

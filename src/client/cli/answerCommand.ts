@@ -1,5 +1,5 @@
 import type { JobView } from '../../job/view.ts'
-import type { CancelAnswer } from '../BaseClient.ts'
+import type { CancelAnswer } from '../CancelAnswer.ts'
 import { EXIT, type ExitCode } from './exit.ts'
 import type { Command } from './invocation.ts'
 import { outcomeLine, outcomeOf } from './outcome.ts'
