@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -110,4 +112,33 @@ test('backfill goes on where it was stopped', async () => {
   const view = await untilTerminal(url, second.id)
   expect(view).toMatchObject({ status: 'succeeded', result: { to: 40 } })
   expect(Object(view.result)['from']).toBeGreaterThan(3)
+})
+
+describe('embedded', () => {
+  test('counts in a job that ends with the request which wants it, and closes in order', async () => {
+    const child = spawn(process.execPath, [join(EXAMPLES, 'embedded/app.ts')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { PATH: process.env['PATH'], PORT: '0', DATA_DIR: await temporaryFolder() },
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let out = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
+    const exited = once(child, 'exit')
+    const url = await eventually('it listens', () => /listens on (http:[^\s,]+)/.exec(out)?.[1], 20_000)
+    expect(await (await fetch(`${url}/count?text=one+two+three`)).json()).toEqual({ words: 3 })
+    const gone = new AbortController()
+    const asked = fetch(`${url}/count?text=${'word+'.repeat(2000)}`, { signal: gone.signal })
+    const running = (await eventually('it runs', async () => {
+      const { jobs } = Object(await (await fetch(`${url}/tether/jobs?status=running`)).json())
+      return jobs[0]?.id
+    })) as string
+    gone.abort()
+    await expect(asked).rejects.toThrow()
+    expect(await untilTerminal(`${url}/tether`, running)).toMatchObject({
+      status: 'cancelled',
+      cancellation: { cause: 'cancel_requested', reason: 'whoever asked has left' },
+    })
+    child.kill('SIGTERM')
+    expect(await exited).toEqual([0, null])
+  })
 })
