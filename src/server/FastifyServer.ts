@@ -7,12 +7,14 @@ import { type FastifyInstance, fastify } from 'fastify'
 import type { Clock } from '../clock.ts'
 import { TetherError } from '../job/error.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
+import { describeApi, finishDocument } from './apiDocument.ts'
 import { setUpConnection } from './connections.ts'
 import { errorBody, routeNotFound, sendError } from './errors.ts'
 import { refuseHead } from './headRoutes.ts'
 import { addJsonParser } from './jsonBody.ts'
 import { listenAt } from './listen.ts'
 import { type Pages, readPages } from './Pages.ts'
+import { addDocsRoutes } from './routes/docs.ts'
 import { addEndingRoutes } from './routes/ending.ts'
 import { addEventRoutes } from './routes/events.ts'
 import { addExecuteRoutes } from './routes/execute.ts'
@@ -127,13 +129,10 @@ export class FastifyServer {
     addJsonParser(app)
     await this.#addSecurity(app)
     await app.register(fastifySwagger, {
-      openapi: {
-        openapi: '3.1.0',
-        info: { title: 'Tether', version: '0.1.0', description: 'A streaming task server.' },
-        servers: [{ url: app.prefix === '' ? '/' : app.prefix }],
-      },
+      openapi: describeApi(app.prefix),
       convertConstToEnum: false,
       decorator: 'tetherApi',
+      transformObject: (document) => ('openapiObject' in document ? finishDocument({ ...document.openapiObject }) : {}),
     })
     await app.register(fastifySSE, { heartbeatInterval: 0 })
     this.#addRoutes(app, await readPages())
@@ -209,6 +208,7 @@ export class FastifyServer {
     addFileRoutes(app, context)
     addTaskRoutes(app, context)
     addHealthRoutes(app, context)
+    addDocsRoutes(app)
     addPageRoutes(app, pages)
   }
 }

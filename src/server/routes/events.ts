@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox'
 import { isTerminal } from '../../job/status.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
+import { JobEventStream, ListEventStream } from '../schemas/events.ts'
 import { EventsQuery, FeedQuery, JobParams, lastEventIdOf, parseSeq, parseStatuses } from '../schemas/queries.ts'
 import { SseStream } from '../sse/SseStream.ts'
 import { abandon, seePresence } from '../streamHooks.ts'
@@ -23,7 +24,7 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
         tags: ['events'],
         querystring: FeedQuery,
         response: {
-          200: Type.String({ description: 'text/event-stream' }),
+          200: ListEventStream('each change of status, from now on'),
           ...errorResponses('TETHER_INVALID_REQUEST', 'TETHER_QUOTA'),
         },
       },
@@ -55,7 +56,7 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
         params: JobParams,
         querystring: EventsQuery,
         response: {
-          200: Type.String({ description: 'text/event-stream' }),
+          200: JobEventStream('the events after your place, to the terminal one'),
           204: Type.Null({ description: 'the job has ended and you have all of it' }),
           ...errorResponses(
             'TETHER_INVALID_REQUEST',

@@ -1,8 +1,8 @@
-import { Type } from 'typebox'
 import type { ErrorCode } from '../../job/error.ts'
 import type { Presence } from '../Presence.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
+import { JobEventStream } from '../schemas/events.ts'
 import { Job } from '../schemas/job.ts'
 import { lastEventIdOf } from '../schemas/queries.ts'
 import { StartBody } from '../schemas/startJob.ts'
@@ -47,9 +47,7 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
         tags: ['start'],
         body: StartBody,
         response: {
-          200: Type.String({
-            description: 'text/event-stream: the events of the job, from the first to the terminal one',
-          }),
+          200: JobEventStream('the events of the job, from the first to the terminal one'),
           ...errorResponses(...START_ERRORS, 'TETHER_INVALID_CURSOR'),
         },
       },

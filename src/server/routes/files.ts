@@ -46,7 +46,10 @@ export function addFileRoutes(app: RouteApp, { jobs }: ServerContext): void {
         tags: ['files'],
         params: Type.Object({ id: Type.String(), '*': Type.String({ description: 'its path in the workspace' }) }),
         response: {
-          200: Type.Unsafe<Readable>(Type.String({ description: 'application/octet-stream' })),
+          200: Type.Unsafe<Readable>({
+            description: 'its bytes',
+            content: { 'application/octet-stream': { schema: {} } },
+          }),
           ...errorResponses('TETHER_INVALID_JOB_ID', 'TETHER_JOB_NOT_FOUND'),
         },
       },

@@ -1,10 +1,9 @@
 import type { FastifyReply } from 'fastify'
-import { renderDocs } from '../docsPage.ts'
 import type { Pages } from '../Pages.ts'
 import type { RouteApp } from './RouteApp.ts'
 
 /** Nothing but our own files runs or is shown, nothing of ours is framed, and no form leaves the page. */
-const PAGE_HEADERS = {
+export const PAGE_HEADERS = {
   'content-security-policy':
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
   'x-content-type-options': 'nosniff',
@@ -14,10 +13,9 @@ const PAGE_HEADERS = {
   'cache-control': 'no-cache',
 }
 
-/** Protocol, section 3: the dashboard, the description of the API and its pages. */
+/** Protocol, section 3: the dashboard. */
 export function addPageRoutes(app: RouteApp, pages: Pages): void {
   const schema = { hide: true }
-  let docs: string | undefined
 
   app.get('/', { schema }, async (request, reply) => {
     // Its links are relative, so below a prefix its address needs the slash at the end.
@@ -28,15 +26,6 @@ export function addPageRoutes(app: RouteApp, pages: Pages): void {
   app.get('/app.js', { schema }, async (_request, reply) => sendPage(reply, 'text/javascript', pages.script))
   app.get('/style.css', { schema }, async (_request, reply) => sendPage(reply, 'text/css', pages.style))
   app.get('/icon.svg', { schema }, async (_request, reply) => sendPage(reply, 'image/svg+xml', pages.icon))
-  app.get('/openapi.json', { schema }, async () => describe(app))
-  app.get('/docs', { schema }, async (_request, reply) => {
-    docs ??= renderDocs(describe(app))
-    return sendPage(reply, 'text/html', docs)
-  })
-}
-
-function describe(app: RouteApp): object {
-  return app.getDecorator<() => object>('tetherApi')()
 }
 
 function sendPage(reply: FastifyReply, type: string, text: string): FastifyReply {

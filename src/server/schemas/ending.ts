@@ -13,7 +13,13 @@ export const EndBody = Type.Object(
       }),
     ),
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    'x-examples': {
+      known: { summary: 'With a reason for people', value: { reason: 'no longer needed' } },
+      early: { summary: 'Also where it has not been started yet', value: { ifUnknown: 'remember' } },
+    },
+  },
 )
 
 export const Remembered = Type.Object(

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { ERROR_STATUS, type ErrorCode } from '../../job/error.ts'
+import { OneOf } from './job.ts'
 
 /** The description of every answer that is an error: one for each HTTP status, naming the codes that come with it. */
 export function errorResponses(...codes: readonly ErrorCode[]): Record<number, TSchema> {
@@ -16,10 +17,10 @@ function errorOf(codes: readonly ErrorCode[]): TSchema {
   return Type.Object(
     {
       statusCode: Type.Integer(),
-      code: Type.Union(codes.map((code) => Type.Literal(code))),
+      code: OneOf(codes),
       error: Type.String(),
       message: Type.String(),
     },
-    { title: 'Error', description: codes.join(', ') },
+    { description: codes.join(', ') },
   )
 }

@@ -63,7 +63,31 @@ export const StartBody = Type.Object(
       ),
     ),
   },
-  { additionalProperties: false, title: 'StartJob' },
+  {
+    additionalProperties: false,
+    title: 'StartJob',
+    // A test sends them.
+    'x-examples': {
+      ticks: {
+        summary: 'The smallest task',
+        value: { task: 'ticks', input: { count: 3, intervalMs: 10 } },
+      },
+      command: {
+        summary: 'A shell line that may outlive a lost connection for ten seconds',
+        value: {
+          task: 'command',
+          input: { command: 'for n in 1 2 3; do echo $n; sleep 0.1; done' },
+          disconnectGraceMs: 10_000,
+          timeoutMs: 60_000,
+          metadata: { why: 'an example' },
+        },
+      },
+      agent: {
+        summary: 'An agent, in a group that can be cancelled as one',
+        value: { task: 'agent', input: { prompt: 'write a haiku' }, group: 'my-group', priority: 10 },
+      },
+    },
+  },
 )
 
 export type StartBody = Static<typeof StartBody>
@@ -73,5 +97,9 @@ export const PolicyChange = Type.Object(
     onDisconnect: PolicyFields.onDisconnect,
     disconnectGraceMs: PolicyFields.disconnectGraceMs,
   },
-  { additionalProperties: false, minProperties: 1 },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    'x-examples': { detach: { summary: 'Let it run on without anybody', value: { onDisconnect: 'continue' } } },
+  },
 )
