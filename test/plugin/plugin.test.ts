@@ -306,6 +306,22 @@ describe('when the app closes', () => {
     expect(parseFrames(client.received).at(-1)).toMatchObject({ type: 'job.succeeded', result: 'done' })
   })
 
+  test('a job can be cancelled while it may finish, where the app answers meanwhile', async () => {
+    const app = hostApp({ return503OnClosing: false })
+    await addTether(app, { prefix: '/tether', tasks: [waits], settings: { DRAIN_MS: '20000' } })
+    const root = await listening(app)
+    const url = `${root}/tether`
+    const client = await RawClient.connect(root)
+    client.request({ method: 'POST', path: '/tether/execute/stream', body: { task: 'waits', jobId: 'job-12345' } })
+    await client.until('job.started')
+    const closed = app.close()
+    await eventually('it drains', async () => (await ask(url, '/health/ready')).json['draining'] === true)
+    expect((await ask(url, '/jobs', { body: TICKS })).json).toMatchObject({ code: 'TETHER_DRAINING' })
+    expect([200, 202]).toContain((await ask(url, '/jobs/job-12345/cancel', { method: 'POST' })).status)
+    await closed
+    expect(parseFrames(client.received).at(-1)).toMatchObject({ type: 'job.cancelled' })
+  })
+
   test('jobs of an earlier process are not started by an app that cannot listen', async () => {
     const dataDir = await temporaryFolder()
     const ran = new Gate()
