@@ -195,6 +195,7 @@ export class HeldStore implements JobStore {
   listActive: JobStore['listActive'] = () => this.#store.listActive()
   listEndedBefore: JobStore['listEndedBefore'] = (time, limit) => this.#store.listEndedBefore(time, limit)
   readEvents: JobStore['readEvents'] = (ref, after, maxBytes) => this.#store.readEvents(ref, after, maxBytes)
+  listRequests: JobStore['listRequests'] = (ref, page) => this.#store.listRequests(ref, page)
   listTombstones: JobStore['listTombstones'] = () => this.#store.listTombstones()
   getValue: JobStore['getValue'] = (tenant, task, key) => this.#store.getValue(tenant, task, key)
   listValueKeys: JobStore['listValueKeys'] = (tenant, task, page) => this.#store.listValueKeys(tenant, task, page)

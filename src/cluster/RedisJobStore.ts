@@ -3,6 +3,7 @@ import type { StoredTombstone } from '../job/cancellation.ts'
 import type { GroupId } from '../job/id.ts'
 import type { JobRef } from '../job/key.ts'
 import type { JobRecord } from '../job/record.ts'
+import type { NumberedRequest } from '../job/request.ts'
 import { isTerminal, STATUSES } from '../job/status.ts'
 import {
   type ChangeResult,
@@ -24,7 +25,7 @@ import {
   type RedisConnectionOptions,
 } from './RedisConnection.ts'
 import { readLog } from './readLog.ts'
-import { FIELDS, parseRequest, recordOf, SHORT_FIELDS, shortRecordOf } from './records.ts'
+import { FIELDS, parseJobRequest, parseRequest, recordOf, SHORT_FIELDS, shortRecordOf } from './records.ts'
 import { assertKeepsKeys, assertUsable } from './requirements.ts'
 import { SharedJobs } from './SharedJobs.ts'
 import { LIST } from './scripts.ts'
@@ -174,6 +175,17 @@ class RedisJobStore implements JobStore {
     return textsOf(await this.#call('ZRANGE', [this.#key('ended'), ...range])).map(parseRefName)
   }
 
+  async listRequests(
+    ref: JobRef,
+    { after, limit }: { readonly after: number; readonly limit: number },
+  ): Promise<readonly NumberedRequest[]> {
+    const page = [this.#key('requests', refName(ref)), `(${after}-0`, '+', 'COUNT', limit]
+    return entriesOf(await this.#call('XRANGE', page)).map(([id, [, json]]) => ({
+      number: Number(id.slice(0, id.indexOf('-'))),
+      ...parseJobRequest(json ?? ''),
+    }))
+  }
+
   async listTombstones(): Promise<readonly StoredTombstone[]> {
     const [time, kept, ends] = await Promise.all([
       this.#call('TIME', []),
@@ -284,6 +296,10 @@ function valuesOf(answer: unknown): readonly (string | null)[] {
 function pageOf(answer: unknown): readonly [next: string, rows: readonly (readonly (string | null)[])[]] {
   const [next, ...rows] = answer as readonly [string, ...(readonly (string | null)[])[]]
   return [next, rows]
+}
+
+function entriesOf(answer: unknown): readonly (readonly [id: string, fields: readonly string[]])[] {
+  return answer as readonly (readonly [string, readonly string[]])[]
 }
 
 function textsOf(answer: unknown): readonly string[] {

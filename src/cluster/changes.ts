@@ -46,6 +46,9 @@ export function isAlwaysTaken(change: StoreChange): boolean {
     case 'delete':
     case 'settled':
       return true
+    case 'requests':
+      // Ends wait behind what was called before them, and of one job there are never many.
+      return true
     case 'value':
       return change.json === undefined
     case 'tombstone':
@@ -115,6 +118,11 @@ export function argumentsOf(change: StoreChange): readonly string[] {
       const { name, tombstone } = change
       const request = tombstone && JSON.stringify(tombstone.request)
       return [change.kind, name, ...optional(request), String(tombstone?.expiresAt ?? 0)]
+    }
+    case 'requests': {
+      const { requests } = change
+      const each = requests.flatMap(({ ref, request }) => [refName(ref), JSON.stringify(request)])
+      return [change.kind, String(requests.length), ...each]
     }
     default:
       return unreachable(change)

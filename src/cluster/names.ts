@@ -9,6 +9,8 @@ import type { ListFilter, ListPlace } from '../store/JobStore.ts'
 //                         outcome is certain, and `limits`, `rank` and `blockedBy` (limits.lua)
 // log:REF        stream   its log: an entry a batch, whose id is the number of its last event. Each entry is published on a
 //                         channel of this name: FIRST LAST, a line break, its lines
+// requests:REF   stream   what was asked of it (RequestTable.ts says what that is for SQLite): an entry a request, by its number. It
+//                         expires where there is no job; `strays`, zset, REFs of those that never had one, by when
 // spent:REF      string   there while the id cannot be used again
 // keys:TENANT    hash     idempotency keys, each with the REF that has it
 // index:…:STATUS zset     lists of jobs, by their place

@@ -3,6 +3,7 @@ import type { GroupId, JobId } from '../job/id.ts'
 import type { Json } from '../job/json.ts'
 import type { JobPolicy } from '../job/policy.ts'
 import type { JobRecord } from '../job/record.ts'
+import type { JobRequest } from '../job/request.ts'
 import type { JobState } from '../job/state.ts'
 import { StoreError } from '../store/JobStore.ts'
 
@@ -83,6 +84,15 @@ function parsed(what: string, json: string): unknown {
     return JSON.parse(json)
   } catch (error) {
     throw new StoreError(`the data in Redis is damaged: ${what} must be JSON`, { cause: error })
+  }
+}
+
+/** What was asked of a job, as a commit wrote it from a value of this type. */
+export function parseJobRequest(json: string): JobRequest {
+  try {
+    return JSON.parse(json)
+  } catch (error) {
+    throw new StoreError('the data in Redis is damaged: what was asked of a job must be JSON', { cause: error })
   }
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isTerminal, STATUSES } from '../job/status.ts'
+import { FIRST_REQUESTS_KEPT, MAX_REQUESTS_OF_JOB, MAX_STRAYS, STRAY_MS } from '../store/requestLimits.ts'
 
 /** A script that Redis runs as one step. `sha` is the name under which it keeps it. */
 export interface Script {
@@ -16,6 +17,8 @@ const CONSTANTS = [
     .map((status) => `${status} = true`)
     .join(', ')} }`,
   `local SESSION_MS = ${SESSION_MS}`,
+  `local MAX_REQUESTS_OF_JOB, FIRST_REQUESTS_KEPT = ${MAX_REQUESTS_OF_JOB}, ${FIRST_REQUESTS_KEPT}`,
+  `local MAX_STRAYS, STRAY_MS = ${MAX_STRAYS}, ${STRAY_MS}`,
 ].join('\n')
 
 /** Refused where Redis has used all the memory that it may. */

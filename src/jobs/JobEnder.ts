@@ -12,7 +12,7 @@ import type { Logger } from '../logger.ts'
 import { type JobStore, type ListPlace, StoreError } from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
-import type { EndAnswer, EndRequest, GroupAnswer } from './ending.ts'
+import type { EndAnswer, EndRequest, GroupAnswer, GroupEndRequest } from './ending.ts'
 import type { LeaveCause } from './Holder.ts'
 import { type JobFinder, notFound } from './JobFinder.ts'
 import type { JobQueue } from './JobQueue.ts'
@@ -83,6 +83,7 @@ export class JobEnder {
     const isRecorded = await waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock, request.signal)
     // Its start was withdrawn: what was asked is remembered for the next one.
     if (isRecorded && !(await found.isRecorded)) return this.#endUnknown(ref, request, asked)
+    if (!found.isDecided) request.onAccepted?.()
     const endPatienceMs = isRecorded && found.isDecided ? ANSWER_PATIENCE_MS : 0
     const waitMs = Math.max(request.waitMs - (isRecorded ? 0 : ANSWER_PATIENCE_MS), endPatienceMs)
     if (waitMs > 0) await waitAtMost(found.ended, waitMs, this.#clock, request.signal)
@@ -94,18 +95,24 @@ export class JobEnder {
    * The same for every job of a group; the answer waits no longer for the store than that of one job.
    * @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_TOMBSTONES_FULL`
    */
-  async endGroup(tenant: string, group: GroupId, request: Omit<EndRequest, 'waitMs'>): Promise<GroupAnswer> {
+  async endGroup(tenant: string, group: GroupId, request: GroupEndRequest): Promise<GroupAnswer> {
     const asked = this.#newRequest(request.kind, causeOf(request.kind), request.reason, request.caller.subject)
     const members = this.#active.inGroup(tenant, group)
-    for (const member of members) member.noteAskedUnrecorded(asked)
+    for (const member of members) {
+      member.noteAskedUnrecorded(asked)
+      if (!member.isDecided) request.onAsked?.(member.ref)
+    }
     // Remembered before anything waits: a member that starts meanwhile finds it.
     const remembered = request.ifUnknown === 'remember' ? this.#rememberGroup(tenant, group, asked) : undefined
     const requested = Promise.all(members.map((job) => this.#hand(job, asked)))
     await waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock)
     const tombstone = await remembered
-    const handed = new Set(members.map(({ key }) => key))
-    const elsewhere = await this.#options.shared?.remote.endGroup(tenant, group, asked, (ref) =>
-      handed.has(keyOf(ref)) ? Promise.resolve(false) : this.#endClaimed(ref, asked),
+    const elsewhere = await this.#options.shared?.remote.endGroup(
+      tenant,
+      group,
+      asked,
+      (ref) => this.#active.getOwn(ref) !== undefined,
+      request.onAsked,
     )
     const accepted = members.filter((job) => !isTerminal(job.record.state.status)).length + (elsewhere ?? 0)
     const ended = await this.#countEnded(tenant, group, accepted > 0)

@@ -6,15 +6,16 @@ import { JobReader } from '../eventlog/JobReader.ts'
 import type { LogPages } from '../eventlog/LogPages.ts'
 import type { TaskExecutionOrchestrator } from '../execution/TaskExecutionOrchestrator.ts'
 import type { TaskRegistry } from '../execution/TaskRegistry.ts'
-import { TetherError } from '../job/error.ts'
+import { type ErrorCode, TetherError } from '../job/error.ts'
 import type { StatusEvent } from '../job/event.ts'
 import type { Failure } from '../job/failure.ts'
 import { type GroupId, parseJobId } from '../job/id.ts'
 import { DEFAULT_TENANT, type JobKey, type JobRef, keyOf } from '../job/key.ts'
 import { messageOf } from '../job/messageOf.ts'
-import { graceOf, type JobPolicy, type OnDisconnect } from '../job/policy.ts'
+import { graceOf, type JobPolicy } from '../job/policy.ts'
 import type { Containment } from '../job/receipt.ts'
 import { type JobRecord, workspaceKeyOf } from '../job/record.ts'
+import type { NumberedRequest, PolicyChange, RequestKind, RequestOutcome } from '../job/request.ts'
 import { isTerminal } from '../job/status.ts'
 import { type JobView, rowOf } from '../job/view.ts'
 import type { Logger } from '../logger.ts'
@@ -30,18 +31,20 @@ import { ActiveJob } from './ActiveJob.ts'
 import { ActiveJobs } from './ActiveJobs.ts'
 import type { Attachment, AttachOptions } from './attaching.ts'
 import { ChildJobs } from './ChildJobs.ts'
-import type { EndAnswer, EndRequest, GroupAnswer } from './ending.ts'
+import type { EndAnswer, EndRequest, GroupAnswer, GroupEndRequest } from './ending.ts'
 import { Holder } from './Holder.ts'
 import { JobEnder } from './JobEnder.ts'
-import { JobFinder } from './JobFinder.ts'
+import { JobFinder, notFound } from './JobFinder.ts'
 import type { JobQueue } from './JobQueue.ts'
 import { JobRunner } from './JobRunner.ts'
 import type { JobSharing } from './JobSharing.ts'
+import type { Caller } from './JobSpec.ts'
 import { JobStarter, type StartedJob, type StartRequest } from './JobStarter.ts'
 import { finishedError, JobViews } from './JobViews.ts'
 import { type PolicyDefaults, timeoutInForce } from './policyInForce.ts'
 import { RemoteJobs } from './RemoteJobs.ts'
 import type { LoggedChange, Replicas } from './Replicas.ts'
+import { RequestTrail } from './RequestTrail.ts'
 import { Retention } from './Retention.ts'
 import type { SharedEngine } from './SharedEngine.ts'
 import { SharedHolders } from './SharedHolders.ts'
@@ -101,10 +104,10 @@ export interface JobManagerOptions {
   readonly cancelPollMs?: number
 }
 
-/** What a client may change of a job's policy. */
-interface PolicyChange {
-  readonly onDisconnect?: OnDisconnect
-  readonly disconnectGraceMs?: number
+/** A page of what was asked of a job. `next`: the number after which the next one begins. */
+export interface RequestListing {
+  readonly requests: readonly NumberedRequest[]
+  readonly next: number | undefined
 }
 
 /** What a shutdown allows for writing, besides the jobs' own deadlines. */
@@ -112,7 +115,10 @@ const DRAIN_PATIENCE_MS = 400
 
 const STOPPED: Failure = { code: 'TETHER_SERVER_SHUTDOWN', message: 'the server was stopped', retryable: true }
 
-/** The id of a job cannot be started again for this long after it was deleted, or after its end where it goes by age. */
+/** Who asks where no client does. */
+const SERVER: Caller = { tenant: DEFAULT_TENANT, subject: 'server' }
+
+/** A deleted job's id cannot be started again for this long. */
 const SPENT_MS = 24 * 60 * 60 * 1000
 
 /**
@@ -130,6 +136,7 @@ export class JobManager {
   readonly #runner: JobRunner
   readonly #starter: JobStarter
   readonly #retention: Retention
+  readonly #trail: RequestTrail
   readonly #policyChanges = new WeakMap<ActiveJob, Promise<unknown>>()
   readonly #watchers = new Set<(change: StatusChange) => void>()
   readonly #unlisten: () => void
@@ -141,6 +148,7 @@ export class JobManager {
     this.#options = options
     this.tasks = options.tasks
     this.#clock = options.clock
+    this.#trail = new RequestTrail(options)
     const active = this.#active
     const jobs = new JobFinder({ active, store: options.store })
     const views = new JobViews(options)
@@ -265,25 +273,70 @@ export class JobManager {
 
   /** Cancels a job that has not ended: `end` with everything left at its default. Settles when the request is recorded. */
   async cancelJob(id: string, reason = ''): Promise<JobView> {
-    const caller = { tenant: DEFAULT_TENANT, subject: 'server' }
     const ref = { tenant: DEFAULT_TENANT, id: parseJobId(id) }
-    const answer = await this.end(ref, { kind: 'cancel', reason, caller, ifUnknown: 'reject', waitMs: 0 })
+    const answer = await this.end(ref, { kind: 'cancel', reason, caller: SERVER, ifUnknown: 'reject', waitMs: 0 })
     if (answer.kind !== 'job') throw new Error('a request that is not to be remembered was')
     return answer.view
   }
 
-  /** As `JobEnder.end`. */
+  /** As `JobEnder.end`. What became of it stands among the job's requests. */
   end(ref: JobRef, request: EndRequest): Promise<EndAnswer> {
-    return this.#ender.end(ref, request)
+    const { kind, reason, caller } = request
+    return this.#trail.record(
+      ref,
+      { kind, reason, by: caller.subject },
+      (note) => this.#ender.end(ref, { ...request, onAccepted: () => note('accepted') }),
+      outcomeOfEnd,
+    )
   }
 
-  /** As `JobEnder.endGroup`. */
-  endGroup(tenant: string, group: GroupId, request: Omit<EndRequest, 'waitMs'>): Promise<GroupAnswer> {
-    return this.#ender.endGroup(tenant, group, request)
+  /** As `JobEnder.endGroup`. It stands among the requests of each member that was asked. */
+  endGroup(tenant: string, group: GroupId, request: GroupEndRequest): Promise<GroupAnswer> {
+    const { kind, reason, caller } = request
+    const noted = { kind, reason, by: caller.subject, at: this.#clock.now(), outcome: 'accepted', group } as const
+    const onAsked = (ref: JobRef): void => this.#trail.note(ref, noted)
+    return this.#ender.endGroup(tenant, group, { ...request, onAsked })
   }
 
-  /** @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_STORE_UNAVAILABLE`: then nothing has changed */
-  async changePolicy(ref: JobRef, change: PolicyChange): Promise<JobView> {
+  /** Notes that somebody asked this of a job who may not. */
+  noteRefused(ref: JobRef, kind: RequestKind, caller: Caller, outcome: ErrorCode): void {
+    this.#trail.note(ref, { kind, by: caller.subject, at: this.#clock.now(), reason: '', outcome })
+  }
+
+  /**
+   * Who asked what of a job, in the order in which it was noted; also of one that is deleted or was never there, as long as that is
+   * kept (`JobStore.listRequests`). @throws {TetherError} `TETHER_JOB_NOT_FOUND` where nothing is kept of such a job
+   */
+  async requests(
+    ref: JobRef,
+    { after, limit }: { readonly after: number; readonly limit: number },
+  ): Promise<RequestListing> {
+    const { store } = this.#options
+    await this.#trail.written()
+    const found = await store.listRequests(ref, { after, limit: limit + 1 })
+    if (found.length === 0 && (await this.#jobs.lookup(ref)) === undefined) {
+      const [first] = await store.listRequests(ref, { after: 0, limit: 1 })
+      if (first === undefined) throw notFound(ref)
+    }
+    const requests = found.slice(0, limit)
+    return { requests, next: found.length > limit ? requests.at(-1)?.number : undefined }
+  }
+
+  /**
+   * Changes the disconnect policy of a job.
+   * @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_FINISHED`, `TETHER_STORE_UNAVAILABLE`: then nothing has changed
+   */
+  changePolicy(ref: JobRef, change: PolicyChange, caller = SERVER): Promise<JobView> {
+    const asked = { kind: 'patch', by: caller.subject, reason: '', change } as const
+    return this.#trail.record(
+      ref,
+      asked,
+      () => this.#applyPolicyChange(ref, change),
+      () => 'changed',
+    )
+  }
+
+  async #applyPolicyChange(ref: JobRef, change: PolicyChange): Promise<JobView> {
     const job = await this.#jobs.find(ref)
     if (!(job instanceof ActiveJob)) return this.#changeRemotePolicy(job, change)
     await this.#inTurn(job, () => this.#changePolicyOf(job, change))
@@ -315,7 +368,7 @@ export class JobManager {
       const isChanged = result !== undefined && result.why === 'changed'
       const now = await this.#jobs.find(ref)
       if (isChanged && !(now instanceof ActiveJob)) return this.#changeRemotePolicy(now, change)
-      if (isChanged) return this.changePolicy(ref, change)
+      if (isChanged) return this.#applyPolicyChange(ref, change)
       throw now instanceof ActiveJob || !isTerminal(now.state.status) ? unavailable() : finishedError(now)
     }
     this.#shared.holders.find(ref)?.changeGrace(graceOf(policy))
@@ -377,7 +430,16 @@ export class JobManager {
    * Forgets a finished job, its log and its files.
    * @throws {TetherError} `TETHER_JOB_NOT_FOUND`, `TETHER_JOB_ACTIVE`, `TETHER_STORE_UNAVAILABLE`
    */
-  async forget(ref: JobRef): Promise<void> {
+  forget(ref: JobRef, caller = SERVER): Promise<void> {
+    return this.#trail.record(
+      ref,
+      { kind: 'delete', by: caller.subject, reason: '' },
+      () => this.#forget(ref),
+      () => 'deleted',
+    )
+  }
+
+  async #forget(ref: JobRef): Promise<void> {
     const found = await this.#jobs.find(ref)
     if (found instanceof ActiveJob || !isTerminal(found.state.status)) {
       throw new TetherError('TETHER_JOB_ACTIVE', `job ${ref.id} has not ended: cancel it first`)
@@ -483,6 +545,7 @@ export class JobManager {
     const settleMs = Math.max(0, ...running.map((job) => job.policy.settleMs))
     await waitAtMost(allEnded, settleMs + DRAIN_PATIENCE_MS, this.#clock)
     await waitAtMost(this.#options.eventLog.flush(), DRAIN_PATIENCE_MS, this.#clock)
+    await this.#trail.written(DRAIN_PATIENCE_MS)
     this.#unlisten()
     this.#options.eventLog.close()
     await waitAtMost(this.#retention.stop(), DRAIN_PATIENCE_MS, this.#clock)
@@ -621,6 +684,11 @@ export class JobManager {
   #ask(change: StoreChange): Promise<ChangeResult | undefined> {
     return new Promise((resolve) => this.#options.eventLog.push({ change, settle: (_, result) => resolve(result) }))
   }
+}
+
+function outcomeOfEnd(answer: EndAnswer): RequestOutcome {
+  if (answer.kind === 'remembered') return 'remembered'
+  return answer.delivery === 'none' ? 'ended' : 'accepted'
 }
 
 function unavailable(): TetherError {

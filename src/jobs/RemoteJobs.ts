@@ -125,6 +125,7 @@ export class RemoteJobs {
         case 'sealed': {
           const own = onOwn()
           if (own !== undefined) return own
+          if (standing.kind === 'owned') request.onAccepted?.()
           return this.#answerOfOwned(await this.#find(ref), request, standing)
         }
         default:
@@ -161,15 +162,13 @@ export class RemoteJobs {
     }
   }
 
-  /**
-   * Asks every member of a group that has not ended. `endOwn` ends one that is this process's now, which it may have come to be
-   * at any time; undefined where it is not. Settles with how many have been asked and not ended.
-   */
+  /** Asks every member of a group that has not ended, but for those of which `isOwn` is true. `onAsked`: of each that was. */
   async endGroup(
     tenant: string,
     group: GroupId,
     asked: CancellationRequest,
-    endOwn: (ref: JobRef) => Promise<boolean> | undefined,
+    isOwn: (ref: JobRef) => boolean,
+    onAsked: (ref: JobRef) => void = () => undefined,
   ): Promise<number> {
     const { store } = this.#options
     let accepted = 0
@@ -182,8 +181,8 @@ export class RemoteJobs {
         limit: ASKED_AT_ONCE,
         ...(place === undefined ? {} : { before: place }),
       })
-      const members = page.map(refOf)
-      const standings = await Promise.all(members.map((ref) => endOwn(ref) ?? this.#endMember(ref, asked)))
+      const others = page.map(refOf).filter((ref) => !isOwn(ref))
+      const standings = await Promise.all(others.map((ref) => this.#endMember(ref, asked, onAsked)))
       accepted += standings.filter((isAccepted) => isAccepted).length
       const last = page.at(-1)
       if (last === undefined || page.length < ASKED_AT_ONCE) return accepted
@@ -191,8 +190,9 @@ export class RemoteJobs {
     }
   }
 
-  async #endMember(ref: JobRef, asked: CancellationRequest): Promise<boolean> {
+  async #endMember(ref: JobRef, asked: CancellationRequest, onAsked: (ref: JobRef) => void): Promise<boolean> {
     const standing = await this.#ask(ref, asked, false)
+    if (standing.kind === 'owned' || standing.kind === 'queued') onAsked(ref)
     if (standing.kind !== 'queued') return standing.kind === 'owned' || standing.kind === 'sealed'
     const ending = this.#endQueued(ref, standing.request)
     if (!(await waitAtMost(ending, ANSWER_PATIENCE_MS, this.#options.clock))) return true

@@ -1,4 +1,5 @@
 import type { CancelKind } from '../job/cancellation.ts'
+import type { JobRef } from '../job/key.ts'
 import type { JobView } from '../job/view.ts'
 import type { Caller } from './JobSpec.ts'
 
@@ -14,6 +15,13 @@ export interface EndRequest {
   readonly waitMs: number
   /** Fires when the client that waits is gone: the wait is over, the request stands. */
   readonly signal?: AbortSignal
+  /** Called where it is certain that the request stands, before the answer waits for the job's end. */
+  readonly onAccepted?: () => void
+}
+
+export interface GroupEndRequest extends Omit<EndRequest, 'waitMs' | 'signal' | 'onAccepted'> {
+  /** Called with each member that has not ended and was asked. */
+  readonly onAsked?: (ref: JobRef) => void
 }
 
 export type EndAnswer =

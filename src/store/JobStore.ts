@@ -4,6 +4,7 @@ import type { Json } from '../job/json.ts'
 import type { JobRef } from '../job/key.ts'
 import type { JobPolicy } from '../job/policy.ts'
 import type { JobRecord } from '../job/record.ts'
+import type { JobRequest, NumberedRequest } from '../job/request.ts'
 import type { JobState } from '../job/state.ts'
 import type { ActiveStatus, JobStatus } from '../job/status.ts'
 
@@ -73,6 +74,13 @@ export type StoreChange =
     }
   /** Undefined forgets it. Never refused. */
   | { readonly kind: 'tombstone'; readonly name: string; readonly tombstone: StoredTombstone | undefined }
+  /** What was asked of jobs, also of those that are not there: `listRequests` says how long that is kept. Never refused. */
+  | { readonly kind: 'requests'; readonly requests: readonly RequestOfJob[] }
+
+export interface RequestOfJob {
+  readonly ref: JobRef
+  readonly request: JobRequest
+}
 
 /**
  * What became of one change. A change that is refused writes nothing, and the others of its commit still do.
@@ -164,6 +172,15 @@ export interface JobStore {
   readEvents(ref: JobRef, after: number, maxBytes: number): Promise<readonly EventBatch[]>
   /** Jobs of every tenant that ended before `time` (wall time, ms), the longest ago first. */
   listEndedBefore(time: number, limit: number): Promise<readonly JobRef[]>
+  /**
+   * What was asked of a job after the request of this number, in the order in which it was written. Kept as long as the job, and
+   * after it was deleted until its id is free again; of an id that no job has, for STRAY_MS (requestLimits.ts, which also says how
+   * many are kept). What was asked of an id before its job was created is the job's.
+   */
+  listRequests(
+    ref: JobRef,
+    page: { readonly after: number; readonly limit: number },
+  ): Promise<readonly NumberedRequest[]>
   /** Those that have not expired. */
   listTombstones(): Promise<readonly StoredTombstone[]>
   /** Undefined where there is none. */

@@ -19,7 +19,7 @@ export class ModelStore {
 
   apply(change: StoreChange): ChangeResult {
     if (change.kind === 'create') return this.#create(change)
-    if (change.kind === 'value' || change.kind === 'tombstone')
+    if (change.kind === 'value' || change.kind === 'tombstone' || change.kind === 'requests')
       throw new Error('what stands apart from jobs has tests of its own')
     const kept = this.#jobs.get(keyOf(change.ref))
     if (kept === undefined) return { ok: false, why: 'missing' }

@@ -4,6 +4,7 @@ import type { StoredTombstone } from '../../src/job/cancellation.ts'
 import { parseGroupId, parseJobId } from '../../src/job/id.ts'
 import type { JobRef } from '../../src/job/key.ts'
 import type { JobRecord } from '../../src/job/record.ts'
+import type { JobRequest, NumberedRequest } from '../../src/job/request.ts'
 import { isTerminal, type JobStatus, STATUSES } from '../../src/job/status.ts'
 import type {
   ChangeResult,
@@ -13,6 +14,7 @@ import type {
   ListFilter,
   StoreChange,
 } from '../../src/store/JobStore.ts'
+import { FIRST_REQUESTS_KEPT, MAX_REQUESTS_OF_JOB, MAX_STRAYS } from '../../src/store/requestLimits.ts'
 import { concrete, listFilters, type Op, REFS, rounds } from './arbitraries.ts'
 import { ModelStore, shortened } from './ModelStore.ts'
 import {
@@ -690,6 +692,106 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
       })
     })
 
+    describe('what was asked of a job', () => {
+      function asked(n: number, more: Partial<JobRequest> = {}): JobRequest {
+        return { kind: 'cancel', by: `user ${n}`, at: 1_000 + n, reason: `ü\n${n}`, outcome: 'accepted', ...more }
+      }
+      function note(ref: JobRef, ...requests: readonly JobRequest[]): StoreChange {
+        return { kind: 'requests', requests: requests.map((request) => ({ ref: refTo(ref), request })) }
+      }
+      function all(store: JobStore, ref: JobRef): Promise<readonly NumberedRequest[]> {
+        return store.listRequests(refTo(ref), { after: 0, limit: 10_000 })
+      }
+
+      test('is numbered as it was written, read in pages, and there over a restart', async () => {
+        const opened = await open()
+        const [job, other] = [recordNamed('a'), recordNamed('b')]
+        const group = parseGroupId('group-0001')
+        const change = { onDisconnect: 'stop', disconnectGraceMs: 5 } as const
+        const requests = [
+          asked(1),
+          asked(2, { kind: 'patch', change, outcome: 'TETHER_JOB_FINISHED' }),
+          asked(3, { group }),
+        ]
+        await opened.store.commit([create(job), create(other), note(job, ...requests), note(other, asked(9))])
+        expect(await opened.store.commit([note(job, asked(4))])).toEqual([OK])
+        const store = await opened.reopen()
+        const rows = [...requests, asked(4)].map((request, index) => ({ number: index + 1, ...request }))
+        expect(await all(store, job)).toEqual(rows)
+        expect(await store.listRequests(job, { after: 0, limit: 2 })).toEqual(rows.slice(0, 2))
+        expect(await store.listRequests(job, { after: 2, limit: 1 })).toEqual(rows.slice(2, 3))
+        expect(await store.listRequests(job, { after: 4, limit: 1 })).toEqual([])
+        expect(await all(store, other)).toEqual([{ number: 1, ...asked(9) }])
+        expect(await all(store, { ...refTo(job), tenant: 'other' })).toEqual([])
+      })
+
+      test('stays after the job was deleted, with what is asked then, until its id is free again', async () => {
+        const { store } = await open()
+        const job = recordNamed('a')
+        await store.commit([...upTo(job, 'succeeded').changes, note(job, asked(1)), remove(job)])
+        await store.commit([note(job, asked(2, { kind: 'delete', outcome: 'deleted' }))])
+        expect(await all(store, job)).toMatchObject([{ number: 1 }, { number: 2, kind: 'delete' }])
+      })
+
+      test('is gone where the id is free, and not of the job that has it then', async () => {
+        const { store } = await open()
+        const job = recordNamed('a')
+        await store.commit([...upTo(job, 'succeeded').changes, note(job, asked(1)), remove(job, Date.now() - 1)])
+        expect(await all(store, job)).toEqual([])
+        await store.commit([create(job)])
+        expect(await all(store, job)).toEqual([])
+        await store.commit([note(job, asked(2))])
+        expect(await all(store, job)).toEqual([{ number: 1, ...asked(2) }])
+      })
+
+      test('before there was such a job is kept, and is its own once there is', async () => {
+        const { store } = await open()
+        const job = recordNamed('a')
+        await store.commit([note(job, asked(1, { outcome: 'TETHER_JOB_NOT_FOUND' }))])
+        expect(await all(store, job)).toMatchObject([{ number: 1 }])
+        await store.commit([...upTo(job, 'running').changes, note(job, asked(2))])
+        expect(await all(store, job)).toMatchObject([{ number: 1 }, { number: 2 }])
+      })
+
+      test('keeps the first and the newest where it is asked again and again', async () => {
+        const { store } = await open()
+        const job = recordNamed('a')
+        await store.commit([create(job)])
+        const requests = Array.from({ length: MAX_REQUESTS_OF_JOB + 50 }, (_, index) => asked(index + 1))
+        await store.commit([note(job, ...requests)])
+        const numbers = (await all(store, job)).map(({ number }) => number)
+        expect(numbers).toHaveLength(MAX_REQUESTS_OF_JOB)
+        expect(numbers.slice(0, FIRST_REQUESTS_KEPT + 1)).toEqual([
+          ...Array.from({ length: FIRST_REQUESTS_KEPT }, (_, index) => index + 1),
+          FIRST_REQUESTS_KEPT + 51,
+        ])
+        expect(numbers.at(-1)).toBe(MAX_REQUESTS_OF_JOB + 50)
+      })
+
+      test('of ids that no job has is kept of the newest of them, and never pushes out what is of jobs', async () => {
+        const { store } = await open()
+        const [job, deleted] = [recordNamed('a'), recordNamed('b')]
+        await store.commit([create(job), ...upTo(deleted, 'failed').changes, note(job, asked(1)), remove(deleted)])
+        await store.commit([note(deleted, asked(2))])
+        const strays = Array.from({ length: MAX_STRAYS + 2 }, (_, n) => ({
+          tenant: 'default',
+          id: parseJobId(`stray-${String(n).padStart(6, '0')}`),
+        }))
+        // One at a time: stores that order them by the time need it to pass.
+        const [first, second, ...rest] = strays
+        if (first === undefined || second === undefined) throw new Error('there are some')
+        await store.commit([note(first, asked(1))])
+        await store.commit([note(second, asked(1))])
+        for (let n = 0; n < rest.length; n += 500) {
+          await store.commit(rest.slice(n, n + 500).map((ref) => note(ref, asked(1))))
+        }
+        expect(await all(store, first)).toEqual([])
+        expect(await all(store, rest.at(-1) ?? first)).toHaveLength(1)
+        expect(await all(store, job)).toHaveLength(1)
+        expect(await all(store, deleted)).toHaveLength(1)
+      })
+    })
+
     describe('a store that is opened again', () => {
       test('has everything that was committed, and goes on from there', async () => {
         const opened = await open()
@@ -728,6 +830,7 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
       await expect(store.commit([create(recordNamed('a'))])).rejects.toThrow('closed')
       await expect(store.lookup(ref)).rejects.toThrow('closed')
       await expect(store.list({ tenant: 'default', limit: 1 })).rejects.toThrow('closed')
+      await expect(store.listRequests(ref, { after: 0, limit: 1 })).rejects.toThrow('closed')
       await expect(store.readEvents(ref, 0, 1)).rejects.toThrow('closed')
       await expect(store.check()).rejects.toThrow('closed')
     })

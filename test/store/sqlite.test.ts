@@ -74,6 +74,8 @@ function makeVersion1(path: string): void {
     DROP TABLE jobs;
     DROP TABLE task_values;
     DROP TABLE tombstones;
+    DROP TABLE requests;
+    DROP TABLE strays;
     ${VERSION_1_JOBS};
     ${indexes
       .map(({ sql }) => String(sql))
@@ -102,9 +104,12 @@ describe('opening', () => {
     expect(await after.listEndedBefore(3_000, 10)).toEqual([refTo(ended)])
     expect(await after.commit([move(runs, 'running', 'failed', 3)])).toEqual([{ ok: true }])
     expect(await after.listEndedBefore(3_000, 10)).toHaveLength(2)
+    const request = { kind: 'cancel', by: 'somebody', at: 1_000, reason: '', outcome: 'accepted' } as const
+    await after.commit([{ kind: 'requests', requests: [{ ref: refTo(runs), request }] }])
+    expect(await after.listRequests(refTo(runs), { after: 0, limit: 10 })).toEqual([{ number: 1, ...request }])
     await after.close()
     // And from then on it is one of this version.
-    expect(look(path).prepare('PRAGMA user_version').get()).toEqual({ user_version: 4 })
+    expect(look(path).prepare('PRAGMA user_version').get()).toEqual({ user_version: 5 })
   })
 
   test('refuses a database from a newer version, and leaves it as it is', async () => {
@@ -113,7 +118,7 @@ describe('opening', () => {
     newer.exec('CREATE TABLE future (a); PRAGMA user_version = 99')
     newer.close()
     const before = statSync(path)
-    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 4/)
+    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 5/)
     expect(statSync(path).mtimeMs).toBe(before.mtimeMs)
   })
 

@@ -141,6 +141,28 @@ local function keysOf(ref)
   return prefix .. 'keys:' .. string.match(ref, '^[^:]*')
 end
 
+local function requestsOf(ref)
+  return prefix .. 'requests:' .. ref
+end
+
+-- Until when what was asked of an id is kept that has no job: as long as it is spent, or for a while, and of so many.
+local function keepStray(ref)
+  local spentUntil = redis.call('PEXPIRETIME', prefix .. 'spent:' .. ref)
+  if spentUntil > 0 then
+    redis.call('PEXPIREAT', requestsOf(ref), string.format('%.0f', spentUntil))
+    return
+  end
+  local strays, now = prefix .. 'strays', nowMs()
+  local untilMs = string.format('%.0f', now + STRAY_MS)
+  redis.call('PEXPIREAT', requestsOf(ref), untilMs)
+  redis.call('ZREMRANGEBYSCORE', strays, '-inf', now)
+  redis.call('ZADD', strays, untilMs, ref)
+  for _, old in ipairs(redis.call('ZRANGE', strays, 0, -1 - MAX_STRAYS)) do
+    redis.call('ZREM', strays, old)
+    redis.call('UNLINK', requestsOf(old))
+  end
+end
+
 local function written(job)
   return job.asked and OK_ASKED or OK
 end
@@ -203,6 +225,8 @@ function changes.create()
     end
   end
   write(job, events, fields)
+  redis.call('PERSIST', requestsOf(ref))
+  redis.call('ZREM', prefix .. 'strays', ref)
   tellChange(job, events)
   setPlace(job, status, true)
   if idempotencyKey then redis.call('HSET', keysOf(ref), idempotencyKey, ref) end
@@ -301,7 +325,12 @@ function changes.delete()
   setPlace(job, job.status, false)
   redis.call('ZREM', prefix .. 'ended', ref)
   redis.call('UNLINK', job.key, job.log)
-  if tonumber(spentUntil) > nowMs() then redis.call('SET', prefix .. 'spent:' .. ref, '', 'PXAT', spentUntil) end
+  if tonumber(spentUntil) > nowMs() then
+    redis.call('SET', prefix .. 'spent:' .. ref, '', 'PXAT', spentUntil)
+    redis.call('PEXPIREAT', requestsOf(ref), spentUntil)
+  else
+    redis.call('UNLINK', requestsOf(ref))
+  end
   return OK
 end
 
@@ -324,6 +353,21 @@ function changes.tombstone()
   if request then
     forgetExpired()
     setTombstone(name, request, expiresAt)
+  end
+  return OK
+end
+
+-- The newest is never deleted, so that numbers go on from it.
+function changes.requests()
+  for _ = 1, tonumber(take()) do
+    local ref, request = take(), take()
+    local newest = redis.call('XREVRANGE', requestsOf(ref), '+', '-', 'COUNT', 1)[1]
+    local number = newest and tonumber(string.match(newest[1], '^%d+')) + 1 or 1
+    redis.call('XADD', requestsOf(ref), number .. '-0', 'r', request)
+    if number > MAX_REQUESTS_OF_JOB then
+      redis.call('XDEL', requestsOf(ref), (number - (MAX_REQUESTS_OF_JOB - FIRST_REQUESTS_KEPT)) .. '-0')
+    end
+    if redis.call('EXISTS', prefix .. 'job:' .. ref) == 0 then keepStray(ref) end
   end
   return OK
 end

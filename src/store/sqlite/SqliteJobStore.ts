@@ -4,6 +4,7 @@ import type { StoredTombstone } from '../../job/cancellation.ts'
 import type { GroupId } from '../../job/id.ts'
 import { type JobRef, keyOf } from '../../job/key.ts'
 import type { JobRecord } from '../../job/record.ts'
+import type { NumberedRequest } from '../../job/request.ts'
 import { isTerminal } from '../../job/status.ts'
 import { unreachable } from '../../job/unreachable.ts'
 import {
@@ -23,6 +24,7 @@ import { type JobTable, openJobTable } from './JobTable.ts'
 import { type LiveJob, LiveJobs } from './LiveJobs.ts'
 import { type LogSweeper, openLogSweeper } from './LogSweeper.ts'
 import { type LogTable, openLogTable } from './LogTable.ts'
+import { openRequestTable, type RequestTable } from './RequestTable.ts'
 import { openSpentIds, type SpentIds } from './SpentIds.ts'
 import { type Durability, openSqliteFile, type SqliteFile } from './SqliteFile.ts'
 import { openTombstoneTable, type TombstoneTable } from './TombstoneTable.ts'
@@ -50,6 +52,7 @@ interface Parts {
   readonly log: LogTable
   readonly list: JobList
   readonly spent: SpentIds
+  readonly requests: RequestTable
   readonly values: ValueTable
   readonly tombstones: TombstoneTable
   readonly probe: StatementSync
@@ -164,6 +167,17 @@ class SqliteJobStore implements JobStore {
     return file.guard(() => jobs.endedBefore(time, limit))
   }
 
+  async listRequests(
+    ref: JobRef,
+    { after, limit }: { readonly after: number; readonly limit: number },
+  ): Promise<readonly NumberedRequest[]> {
+    const { file, requests } = this.#open()
+    return file.guard(() => {
+      const isKept = this.#isOfJob(ref) || requests.isStray(ref, this.#clock.now())
+      return isKept ? requests.page(ref, after, limit) : []
+    })
+  }
+
   async listTombstones(): Promise<readonly StoredTombstone[]> {
     const { file, tombstones } = this.#open()
     return file.guard(() => tombstones.live(this.#clock.now()))
@@ -185,7 +199,11 @@ class SqliteJobStore implements JobStore {
 
   async check(): Promise<void> {
     const { file, probe } = this.#open()
-    const written = file.transaction(() => probe.get())
+    const written = file.transaction(() => {
+      // Where nothing is asked of jobs any more, this is what clears away what was.
+      this.#forgetRequests()
+      return probe.get()
+    })
     if (written === undefined)
       throw new StoreError(`the database ${file.path} must give back the probe that was written`)
     const failure = this.#errors.takeLast()
@@ -227,19 +245,23 @@ class SqliteJobStore implements JobStore {
       case 'value':
         this.#parts.values.set(change.tenant, change.task, change.key, change.json)
         return DONE
+      case 'requests':
+        return this.#noteRequests(change)
       default:
         return unreachable(change)
     }
   }
 
   #create({ record, events }: ChangeOf<'create'>): ChangeResult {
-    const { jobs, live, log, spent } = this.#parts
+    const { jobs, live, log, spent, requests } = this.#parts
+    const now = this.#clock.now()
     if (jobs.placeOf(record) !== undefined) return refused('exists')
-    if (spent.isSpent(record, this.#clock.now())) return refused('spent')
+    if (!spent.take(record, now, () => requests.remove(record))) return refused('spent')
     if (record.idempotencyKey !== undefined && jobs.isKeyTaken(record.tenant, record.idempotencyKey)) {
       return refused('key_taken')
     }
     if (!follows(events, 0)) return refused('sequence')
+    requests.adopt(record, now)
     const { status } = record.state
     const job = jobs.insert(record, events.lastSeq)
     const created = live.add({ job, key: keyOf(record), status: isTerminal(status) ? 'queued' : status, lastSeq: 0 })
@@ -293,8 +315,38 @@ class SqliteJobStore implements JobStore {
     if (!isTerminal(place.status)) return refused('status')
     jobs.delete(place.job)
     this.#sweeper.doom(place.job)
-    spent.spend(ref, spentUntil, this.#clock.now())
+    this.#forgetRequests()
+    spent.spend(ref, spentUntil)
     return DONE
+  }
+
+  #noteRequests({ requests }: ChangeOf<'requests'>): ChangeResult {
+    const now = this.#clock.now()
+    this.#forgetRequests()
+    for (const { ref, request } of requests) {
+      this.#parts.requests.append(ref, request)
+      if (!this.#isOfJob(ref)) this.#forgetRequestsOf(this.#parts.requests.keepStray(ref, now))
+    }
+    return DONE
+  }
+
+  /** Of some ids that are nobody's any more. */
+  #forgetRequests(): void {
+    const { requests, spent } = this.#parts
+    const now = this.#clock.now()
+    this.#forgetRequestsOf([...requests.takeExpired(now), ...spent.takeEnded(now)])
+  }
+
+  #forgetRequestsOf(refs: readonly JobRef[]): void {
+    const { requests } = this.#parts
+    for (const ref of refs) {
+      if (!this.#isOfJob(ref) && !requests.isStray(ref, this.#clock.now())) requests.remove(ref)
+    }
+  }
+
+  /** Whether there is a job with this id, or was one whose id is still spent. */
+  #isOfJob(ref: JobRef): boolean {
+    return this.#parts.jobs.placeOf(ref) !== undefined || this.#parts.spent.isSpent(ref, this.#clock.now())
   }
 
   #end(job: LiveJob): void {
@@ -356,6 +408,7 @@ function openParts(file: SqliteFile, maxLogBytes: number): Parts {
     log,
     list: openJobList(sqlite),
     spent: openSpentIds(sqlite),
+    requests: openRequestTable(sqlite),
     values: openValueTable(sqlite),
     tombstones: openTombstoneTable(sqlite),
     probe,
@@ -367,6 +420,7 @@ function walBytesOf(changes: readonly StoreChange[]): number {
   for (const change of changes) {
     if ('events' in change) bytes += change.events.lines.length
     if ('json' in change) bytes += change.json?.length ?? 0
+    if ('requests' in change) bytes += change.requests.length * RECORD_WAL_BYTES
     if (change.kind !== 'append') bytes += RECORD_WAL_BYTES
   }
   return bytes

@@ -4,7 +4,7 @@ import { StoreError } from '../JobStore.ts'
 import { integer } from './columns.ts'
 
 /** What `user_version` says in a file of this program. A change of the tables below counts it up and comes with its migration. */
-const SCHEMA_VERSION = 4
+const SCHEMA_VERSION = 5
 
 /**
  * - `jobs.job` is what every other table names a job by. AUTOINCREMENT: what is left of a deleted job's log must never be taken
@@ -14,6 +14,7 @@ const SCHEMA_VERSION = 4
  *   100,000 jobs costs as little as a common one, and one index serves a filter with and without a status.
  *   `jobs_by_status` begins with the status and not with the tenant because the active jobs of all tenants are asked for at open.
  * - `ended_at` stands in `state` too; here it has an index of its own, for jobs that are kept long enough.
+ * - `requests` and `strays`: see RequestTable.ts. They name a job by its id, since they outlive it and come before it.
  * - `log` and `chapters`: see LogTable.ts. `doomed`: deleted jobs whose log is not yet gone. `spent`: ids not to be used again.
  */
 const TABLES = `
@@ -81,6 +82,22 @@ const TABLES = `
   CREATE TABLE tombstones (name TEXT PRIMARY KEY, request TEXT NOT NULL, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE INDEX tombstones_by_end ON tombstones (expires_at);
 
+  CREATE TABLE requests (
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    json TEXT NOT NULL,
+    PRIMARY KEY (tenant, id, number)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE strays (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    UNIQUE (tenant, id)
+  ) STRICT;
+  CREATE INDEX strays_by_end ON strays (until);
+
   CREATE TABLE probe (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
 
   PRAGMA user_version = ${SCHEMA_VERSION};
@@ -106,6 +123,23 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
   `,
   4: `
     ALTER TABLE jobs ADD COLUMN workspace_of TEXT;
+  `,
+  5: `
+    CREATE TABLE requests (
+      tenant TEXT NOT NULL,
+      id TEXT NOT NULL,
+      number INTEGER NOT NULL,
+      json TEXT NOT NULL,
+      PRIMARY KEY (tenant, id, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE strays (
+      place INTEGER PRIMARY KEY AUTOINCREMENT,
+      tenant TEXT NOT NULL,
+      id TEXT NOT NULL,
+      until INTEGER NOT NULL,
+      UNIQUE (tenant, id)
+    ) STRICT;
+    CREATE INDEX strays_by_end ON strays (until);
   `,
 }
 

@@ -1,0 +1,12 @@
+/**
+ * What is kept of the requests of one job: the first and the newest. Whoever asks again and again pushes out of it neither who was
+ * first nor who was last, and the numbers show that some are missing.
+ */
+export const MAX_REQUESTS_OF_JOB = 1000
+export const FIRST_REQUESTS_KEPT = 100
+
+/** Requests of an id that no job has are kept this long after the last of them, in ms, */
+export const STRAY_MS = 24 * 60 * 60 * 1000
+
+/** and those of so many such ids, the newest, in the whole store. */
+export const MAX_STRAYS = 10_000

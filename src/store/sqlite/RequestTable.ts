@@ -1,0 +1,107 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import type { JobRef } from '../../job/key.ts'
+import type { JobRequest, NumberedRequest } from '../../job/request.ts'
+import { StoreError } from '../JobStore.ts'
+import { FIRST_REQUESTS_KEPT, MAX_REQUESTS_OF_JOB, MAX_STRAYS, STRAY_MS } from '../requestLimits.ts'
+import { integer, type Row, text } from './columns.ts'
+
+interface Statements {
+  readonly lastNumber: StatementSync
+  readonly insert: StatementSync
+  readonly deleteOne: StatementSync
+  readonly deleteAll: StatementSync
+  readonly page: StatementSync
+  readonly keepStray: StatementSync
+  readonly strayUntil: StatementSync
+  readonly forgetStray: StatementSync
+  readonly takeExpired: StatementSync
+  readonly takeTooMany: StatementSync
+}
+
+/** So many ids whose time is over are cleared away at once: a thousand rows each at the most. */
+const CLEARED_AT_ONCE = 20
+
+/**
+ * What was asked of jobs, and `strays`: ids without a job of which something was asked, and until when that is kept. Whether an id
+ * has a job, or had one, is for `SqliteJobStore` to say. Times are wall time in ms.
+ */
+export class RequestTable {
+  readonly #statements: Statements
+
+  constructor(statements: Statements) {
+    this.#statements = statements
+  }
+
+  append({ tenant, id }: JobRef, request: JobRequest): void {
+    const number = integer(this.#statements.lastNumber.get(tenant, id), 'number') + 1
+    this.#statements.insert.run(tenant, id, number, JSON.stringify(request))
+    if (number <= MAX_REQUESTS_OF_JOB) return
+    // With each that comes one goes, the oldest behind the first ones.
+    this.#statements.deleteOne.run(tenant, id, number - (MAX_REQUESTS_OF_JOB - FIRST_REQUESTS_KEPT))
+  }
+
+  page({ tenant, id }: JobRef, after: number, limit: number): readonly NumberedRequest[] {
+    return this.#statements.page.all(tenant, id, after, limit).map(numberedOf)
+  }
+
+  remove({ tenant, id }: JobRef): void {
+    this.#statements.deleteAll.run(tenant, id)
+  }
+
+  /** No job has this id. What that pushes out is returned, and still has its requests. */
+  keepStray({ tenant, id }: JobRef, now: number): readonly JobRef[] {
+    const place = integer(this.#statements.keepStray.get(tenant, id, now + STRAY_MS), 'place')
+    return this.#statements.takeTooMany.all(place - MAX_STRAYS).map(refOf)
+  }
+
+  isStray({ tenant, id }: JobRef, now: number): boolean {
+    const row = this.#statements.strayUntil.get(tenant, id)
+    return row !== undefined && integer(row, 'until') > now
+  }
+
+  /** The id has a job now, whose requests these are; none where their time was over. */
+  adopt(ref: JobRef, now: number): void {
+    const row = this.#statements.forgetStray.get(ref.tenant, ref.id)
+    if (row !== undefined && integer(row, 'until') <= now) this.remove(ref)
+  }
+
+  /** Some whose time is over, no longer strays and still with their requests. */
+  takeExpired(now: number): readonly JobRef[] {
+    return this.#statements.takeExpired.all(now, CLEARED_AT_ONCE).map(refOf)
+  }
+}
+
+function refOf(row: Row): JobRef {
+  return { tenant: text(row, 'tenant'), id: text(row, 'id') as JobRef['id'] }
+}
+
+/** Written by `append` from a value of this type. */
+function numberedOf(row: Row): NumberedRequest {
+  try {
+    const request: JobRequest = JSON.parse(text(row, 'json'))
+    return { number: integer(row, 'number'), ...request }
+  } catch (error) {
+    if (error instanceof StoreError) throw error
+    throw new StoreError('the database is damaged: a request of a job must be JSON', { cause: error })
+  }
+}
+
+export function openRequestTable(sqlite: DatabaseSync): RequestTable {
+  return new RequestTable({
+    lastNumber: sqlite.prepare('SELECT coalesce(max(number), 0) AS number FROM requests WHERE tenant = ? AND id = ?'),
+    insert: sqlite.prepare('INSERT INTO requests (tenant, id, number, json) VALUES (?, ?, ?, ?)'),
+    deleteOne: sqlite.prepare('DELETE FROM requests WHERE tenant = ? AND id = ? AND number = ?'),
+    deleteAll: sqlite.prepare('DELETE FROM requests WHERE tenant = ? AND id = ?'),
+    page: sqlite.prepare(
+      'SELECT number, json FROM requests WHERE tenant = ? AND id = ? AND number > ? ORDER BY number LIMIT ?',
+    ),
+    // It keeps its place: whoever asks of one id again and again pushes out no other.
+    keepStray: sqlite.prepare(`INSERT INTO strays (tenant, id, until) VALUES (?, ?, ?)
+      ON CONFLICT (tenant, id) DO UPDATE SET until = excluded.until RETURNING place`),
+    strayUntil: sqlite.prepare('SELECT until FROM strays WHERE tenant = ? AND id = ?'),
+    forgetStray: sqlite.prepare('DELETE FROM strays WHERE tenant = ? AND id = ? RETURNING until'),
+    takeExpired: sqlite.prepare(`DELETE FROM strays WHERE place IN (SELECT place FROM strays WHERE until <= ? LIMIT ?)
+      RETURNING tenant, id`),
+    takeTooMany: sqlite.prepare('DELETE FROM strays WHERE place <= ? RETURNING tenant, id'),
+  })
+}
