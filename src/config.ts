@@ -52,6 +52,8 @@ export interface Config {
   /** As Fastify's `trustProxy` takes it: nobody, everybody, or addresses separated by commas. */
   readonly trustProxy: boolean | string
   readonly maxStreamsPerClient: number
+  /** How many requests a client may send in a minute; 0: any number. */
+  readonly rateLimitPerMinute: number
   readonly logLevel: (typeof LOG_LEVELS)[number]
   /** Absolute: a folder of task modules besides the built-in ones. */
   readonly tasksDir: string | undefined
@@ -116,6 +118,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     allowedOrigins: setting('ALLOWED_ORIGINS', ALLOWED_ORIGINS, NONE),
     trustProxy: setting('TRUST_PROXY', PROXIES, false),
     maxStreamsPerClient: setting('MAX_STREAMS_PER_CLIENT', wholeNumber(1, 1_000_000), 2000),
+    rateLimitPerMinute: setting('RATE_LIMIT_PER_MINUTE', wholeNumber(0, 10_000_000), isLoopback ? 0 : 6000),
     heartbeatMs: setting('HEARTBEAT_MS', wholeNumber(10, HOUR_MS), 15_000),
     maxBufferedBytes: setting('MAX_BUFFERED_BYTES', wholeNumber(1024, 1024 * MIB), MIB),
     stallMs: setting('STALL_MS', wholeNumber(10, MAX_DELAY_MS), 60_000),

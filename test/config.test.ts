@@ -27,6 +27,7 @@ describe('with nothing set', () => {
       allowedOrigins: [],
       trustProxy: false,
       maxStreamsPerClient: 2000,
+      rateLimitPerMinute: 0,
       heartbeatMs: 15_000,
       maxBufferedBytes: 1_048_576,
       stallMs: 60_000,
@@ -91,6 +92,7 @@ describe('whole numbers', () => {
     ['MAX_ABANDONED', 'maxAbandoned', 0, 100_000],
     ['DRAIN_MS', 'drainMs', 0, 3_600_000],
     ['MAX_STREAMS_PER_CLIENT', 'maxStreamsPerClient', 1, 1_000_000],
+    ['RATE_LIMIT_PER_MINUTE', 'rateLimitPerMinute', 0, 10_000_000],
   ] as const
 
   test.each(NUMBERS)('%s is taken from end to end of its range and refused outside', (key, name, min, max) => {

@@ -16,6 +16,7 @@ import type { EndAnswer, EndRequest } from '../src/jobs/ending.ts'
 import type { Holder } from '../src/jobs/Holder.ts'
 import type { JobSpec } from '../src/jobs/JobSpec.ts'
 import type { StartRequest } from '../src/jobs/JobStarter.ts'
+import type { Authenticate } from '../src/server/access/Identity.ts'
 import type { ChangeResult, JobStore, StoreChange } from '../src/store/JobStore.ts'
 import { openTether, type Tether } from '../src/tether.ts'
 
@@ -30,6 +31,9 @@ export interface WorldOptions {
   /** Kept when the world ends; default: a new folder that goes with it. */
   readonly dataDir?: string
   readonly storePatienceMs?: number
+  readonly authenticate?: Authenticate
+  /** Gets the lines of the log. Default: there are none. */
+  readonly onLog?: (line: string) => void
 }
 
 /** A whole server on a port of its own, with real sockets, processes and files, which ends with the test. */
@@ -44,11 +48,13 @@ export async function openWorld(options: WorldOptions = {}): Promise<Tether> {
   })
   const tether = await openTether({
     config,
-    logger: pino({ level: 'silent' }),
+    logger:
+      options.onLog === undefined ? pino({ level: 'silent' }) : pino({ level: 'trace' }, { write: options.onLog }),
     serverEnv: process.env,
     cwd: dataDir,
     tasks: options.tasks ?? [],
     ...(options.clock === undefined ? {} : { clock: options.clock }),
+    ...(options.authenticate === undefined ? {} : { authenticate: options.authenticate }),
     ...(options.storePatienceMs === undefined ? {} : { storePatienceMs: options.storePatienceMs }),
     ...(options.wrapStore === undefined ? {} : { wrapStore: options.wrapStore }),
   })

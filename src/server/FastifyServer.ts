@@ -1,13 +1,13 @@
 import type { Socket } from 'node:net'
-import { fastifyCors } from '@fastify/cors'
 import { fastifySSE } from '@fastify/sse'
 import { fastifySwagger } from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Clock } from '../clock.ts'
-import { TetherError } from '../job/error.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
-import { describeApi, finishDocument } from './apiDocument.ts'
+import { Access } from './access/Access.ts'
+import { addAccess } from './access/addAccess.ts'
+import type { Authenticate } from './access/Identity.ts'
 import { setUpConnection } from './connections.ts'
 import { errorBody, routeNotFound, sendError } from './errors.ts'
 import { refuseHead } from './headRoutes.ts'
@@ -29,7 +29,6 @@ import type { ServerContext } from './ServerContext.ts'
 import { type ServerCounters, zeroCounters } from './ServerCounters.ts'
 import type { ServerLogger } from './ServerLogger.ts'
 import { StreamQuota } from './StreamQuota.ts'
-import { Gate } from './security.ts'
 import { JobFeed } from './sse/JobFeed.ts'
 import { OpenResponses } from './sse/OpenResponses.ts'
 import { ReaderBudget } from './sse/ReaderBudget.ts'
@@ -41,13 +40,29 @@ export interface FastifyServerOptions {
   readonly jobs: JobManager
   readonly logger: ServerLogger
   readonly clock: Clock
+  /** Says who sent a request. Default: the API token does. */
+  readonly authenticate?: Authenticate
+  /** How slow a client may be. Default: `REQUEST_TIMES`. */
+  readonly requestTimes?: RequestTimes
+}
+
+export interface RequestTimes {
+  /** From the connection, or the end of the request before, to the end of a request's head. */
+  readonly headersMs: number
+  /** To the end of its body. Its answer may take as long as it likes. */
+  readonly requestMs: number
+  /** How often connections are looked at. */
+  readonly checkMs: number
 }
 
 /** Protocol, section 3. */
 const MAX_BODY_BYTES = 1024 * 1024
 
-/** A request that is not complete after this long is cut; its response may take as long as it likes. */
-const REQUEST_TIMEOUT_MS = 120_000
+/** Who sends more slowly is cut: a body of 1 MiB at 18 KiB/s is just in time. */
+const REQUEST_TIMES: RequestTimes = { headersMs: 20_000, requestMs: 60_000, checkMs: 5000 }
+
+/** Of a request's first line and headers together. */
+const MAX_HEADER_BYTES = 16 * 1024
 
 /** Longer path segments are answered with 404 before anyone looks at them; a file's path may be long. */
 const MAX_PARAM_LENGTH = 4096
@@ -65,12 +80,15 @@ export class FastifyServer {
   readonly #context: ServerContext
   readonly #clock: Clock
   readonly #unanswered: UnansweredWrites
-  /** Only where it listens by itself. */
-  #ownApp: FastifyInstance | undefined
+  readonly #access: Access
+  readonly #requestTimes: RequestTimes
+  #app: FastifyInstance | undefined
   #closing: Promise<void> | undefined
 
-  constructor({ config, jobs, logger, clock }: FastifyServerOptions) {
+  constructor({ config, jobs, logger, clock, authenticate, requestTimes = REQUEST_TIMES }: FastifyServerOptions) {
     this.#clock = clock
+    this.#access = new Access({ config, clock, ...(authenticate === undefined ? {} : { authenticate }) })
+    this.#requestTimes = requestTimes
     this.#context = {
       config,
       jobs,
@@ -174,29 +192,48 @@ export class FastifyServer {
     }
   }
 
-  /** The order matters: a preflight bears no token, so it is answered after the check of its origin and before that of a token. */
-  async #addSecurity(app: FastifyInstance): Promise<void> {
-    const { config } = this.#context
-    const gate = new Gate(config)
-    app.addHook('onRequest', (request, _reply, done) => {
-      if (this.#closing !== undefined) throw new TetherError('TETHER_DRAINING', 'the server is closing')
-      gate.assertSite(request)
-      done()
+  async #build(pages: Pages): Promise<FastifyInstance> {
+    const { config, logger } = this.#context
+    const app = fastify({
+      logger: false,
+      bodyLimit: MAX_BODY_BYTES,
+      // A HEAD route made from a GET would open a stream, and one from a POST start a job.
+      exposeHeadRoutes: false,
+      trustProxy: config.trustProxy,
+      return503OnClosing: false,
+      requestTimeout: this.#requestTimes.requestMs,
+      http: {
+        headersTimeout: this.#requestTimes.headersMs,
+        connectionsCheckingInterval: this.#requestTimes.checkMs,
+        maxHeaderSize: MAX_HEADER_BYTES,
+      },
+      routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+      frameworkErrors: (error, _request, reply) => sendError(error, reply, logger),
+      clientErrorHandler: refuseMalformed,
+    }).withTypeProvider<TypeBoxTypeProvider>()
+    app.server.on('connection', setUpConnection)
+    app.setValidatorCompiler(validatorCompiler)
+    // The schemas of answers describe them; serializing by them would drop what they do not name.
+    app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+    app.setErrorHandler((error, _request, reply) => sendError(error, reply, logger))
+    app.setNotFoundHandler((request) => {
+      throw routeNotFound(request)
     })
-    // Where the app has CORS of its own, that answers the preflights of all of its routes, these too.
-    if (config.allowedOrigins.length > 0 && !app.hasRequestDecorator('corsPreflightEnabled')) {
-      await app.register(fastifyCors, {
-        origin: [...config.allowedOrigins],
-        methods: ['GET', 'POST', 'PATCH', 'DELETE'],
-        allowedHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'Last-Event-ID'],
-        exposedHeaders: ['X-Tether-Job-Id', 'X-Tether-Holder', 'X-Tether-Delivery', 'Location', 'Retry-After'],
-        maxAge: 600,
-      })
-    }
-    app.addHook('onRequest', (request, _reply, done) => {
-      gate.assertToken(request)
-      done()
+    addJsonParser(app)
+    const { jobs } = this.#context
+    const isClosing = (): boolean => this.#closing !== undefined
+    await addAccess(app, { access: this.#access, config, jobs, logger, isClosing })
+    await app.register(fastifySwagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: { title: 'Tether', version: '0.1.0', description: 'A streaming task server.' },
+      },
+      convertConstToEnum: false,
     })
+    await app.register(fastifySSE, { heartbeatInterval: 0 })
+    this.#addRoutes(app, pages)
+    await app.ready()
+    return app
   }
 
   #addRoutes(app: RouteApp, pages: Pages): void {

@@ -13,4 +13,5 @@ export type ServerConfig = Pick<
   | 'allowedOrigins'
   | 'trustProxy'
   | 'maxStreamsPerClient'
+  | 'rateLimitPerMinute'
 >

@@ -15,7 +15,7 @@ export class StreamQuota {
     if (open >= this.#maxPerClient) {
       throw new TetherError(
         'TETHER_QUOTA',
-        `a client may have ${this.#maxPerClient} streams open, ${subject} has ${open}: close one first`,
+        `a client may have ${this.#maxPerClient} streams open, and this one has ${open}: close one first`,
       )
     }
     this.#open.set(subject, open + 1)

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { TetherError } from '../job/error.ts'
-import { setUpConnection } from './connections.ts'
+import { clientOf } from './access/RequestLimits.ts'
 import { Presence } from './Presence.ts'
 import type { ServerContext } from './ServerContext.ts'
 
@@ -28,7 +28,7 @@ export function seePresence(context: ServerContext, isHolder: (request: FastifyR
     // Of an app that is not ours it may not be set up.
     setUpConnection(reply.raw.socket)
     const holder = isHolder(request) ? context.jobs.openHolder() : undefined
-    const presence = new Presence(reply.raw, request.caller.subject, context.quota, holder)
+    const presence = new Presence(reply.raw, clientOf(request.caller), context.quota, holder)
     try {
       presence.begin()
     } catch (error) {

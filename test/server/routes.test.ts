@@ -575,6 +575,7 @@ describe('the rest', () => {
       'GET /jobs/{id}/events',
       'GET /jobs/{id}/files',
       'GET /jobs/{id}/files/{*}',
+      'GET /jobs/{id}/requests',
       'GET /tasks',
       'PATCH /jobs/{id}',
       'POST /execute',
@@ -595,7 +596,7 @@ describe('the rest', () => {
   test('serves the dashboard under a policy that lets nothing else in', async () => {
     const { url } = await openWorld()
     const page = await ask(url, '/')
-    expect(page.headers.get('content-security-policy')).toMatch(/^default-src 'self';/)
+    expect(page.headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self';/)
     expect(page.headers.get('x-content-type-options')).toBe('nosniff')
     expect(page.text).not.toMatch(/ style=| on\w+=|<script>|<style/)
     for (const [path, type] of [

@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { JobRef } from '../../src/job/key.ts'
 import { type JobStore, type StoreChange, StoreError } from '../../src/store/JobStore.ts'
 import { openSqliteJobStore, type SqliteJobStoreOptions } from '../../src/store/sqlite/SqliteJobStore.ts'
+import { JumpingClock } from '../JumpingClock.ts'
 import { describeJobStore, linesOf } from './contract.ts'
 import { temporaryFolder } from './folder.ts'
 import { append, batch, create, move, recordNamed, refTo, remove, upTo } from './records.ts'
@@ -369,6 +370,29 @@ describe('checkpoints', () => {
     const again = await openStore(path)
     expect(await again.lookup(job)).toMatchObject({ record: { lastSeq: 42 } })
   })
+})
+
+test("what was asked of ids that are nobody's any more leaves the disk, a little with each check", async () => {
+  const path = join(await temporaryFolder(), 'tether.db')
+  const clock = new JumpingClock()
+  const store = await openStore(path, { clock })
+  const request = { kind: 'cancel', by: 'somebody', at: 1_000, reason: '', outcome: 'accepted' } as const
+  const [job, deleted] = [recordNamed('a'), recordNamed('b')]
+  const strays = Array.from({ length: 50 }, (_, n) => recordNamed(`s${n}`))
+  await store.commit([
+    create(job),
+    ...upTo(deleted, 'failed').changes,
+    { kind: 'requests', requests: [job, deleted, ...strays].map((record) => ({ ref: refTo(record), request })) },
+    remove(deleted, clock.now() + 1_000),
+  ])
+  const outside = look(path)
+  await store.check()
+  expect(count(outside, 'requests')).toBe(52)
+  clock.jump(25 * 3_600_000)
+  for (let n = 0; n < 3; n += 1) await store.check()
+  expect(count(outside, 'requests')).toBe(1)
+  expect(count(outside, 'strays') + count(outside, 'spent')).toBe(0)
+  expect(await store.listRequests(job, { after: 0, limit: 10 })).toHaveLength(1)
 })
 
 test('what was committed survives kill -9, whole', { timeout: 60_000 }, async () => {

@@ -28,6 +28,7 @@ function addJobEnding(app: RouteApp, { jobs }: ServerContext, kind: CancelKind):
   app.post(
     `/jobs/:id/${kind}`,
     {
+      config: { scope: 'cancel', asks: kind, isUnlimited: true },
       preValidation: treatAbsentAsEmpty,
       schema: {
         summary: SUMMARIES[kind],
@@ -65,6 +66,7 @@ function addGroupEnding(app: RouteApp, { jobs }: ServerContext, kind: CancelKind
   app.post(
     `/groups/:id/${kind}`,
     {
+      config: { scope: 'cancel', isUnlimited: true },
       preValidation: treatAbsentAsEmpty,
       schema: {
         summary: `${SUMMARIES[kind]}; every job that was started with this group`,

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { isTerminal } from '../../job/status.ts'
+import { assertScope } from '../access/Access.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
 import { JobEventStream, ListEventStream } from '../schemas/events.ts'
@@ -49,7 +50,7 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
     '/jobs/:id/events',
     {
       sse: 'manual',
-      onRequest: seePresence(context, asksToHold),
+      onRequest: [assertMayHold, seePresence(context, asksToHold)],
       schema: {
         summary: 'Attach to a job: what its log has after your place, then what comes, to the terminal event',
         tags: ['events'],
@@ -98,6 +99,12 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
       return undefined
     },
   )
+}
+
+/** A holder ends its job by leaving. @throws {TetherError} `TETHER_FORBIDDEN` */
+function assertMayHold(request: FastifyRequest, _reply: unknown, done: () => void): void {
+  if (asksToHold(request) && request.identity !== undefined) assertScope(request.identity, 'run')
+  done()
 }
 
 function asksToHold(request: FastifyRequest): boolean {

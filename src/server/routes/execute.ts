@@ -17,6 +17,7 @@ export const START_ERRORS: readonly ErrorCode[] = [
   'TETHER_INVALID_REQUEST',
   'TETHER_INVALID_JOB_ID',
   'TETHER_UNAUTHORIZED',
+  'TETHER_FORBIDDEN',
   'TETHER_ORIGIN_REFUSED',
   'TETHER_TASK_NOT_FOUND',
   'TETHER_JOB_EXISTS',
@@ -25,6 +26,7 @@ export const START_ERRORS: readonly ErrorCode[] = [
   'TETHER_BODY_TOO_LARGE',
   'TETHER_UNSUPPORTED_MEDIA_TYPE',
   'TETHER_HOST_REFUSED',
+  'TETHER_RATE_LIMITED',
   'TETHER_QUOTA',
   'TETHER_INTERNAL',
   'TETHER_QUEUE_FULL',
@@ -41,6 +43,7 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
     '/execute/stream',
     {
       sse: 'manual',
+      config: { scope: 'run' },
       onRequest,
       schema: {
         summary: 'Start a job and stream its events; when the stream is gone, so is the job',
@@ -75,6 +78,7 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
   app.post(
     '/execute',
     {
+      config: { scope: 'run' },
       onRequest,
       schema: {
         summary: 'Start a job and wait for its outcome; when the request is gone, so is the job',

@@ -5,13 +5,23 @@ import type { Caller } from '../../jobs/JobSpec.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
 import { Job } from '../schemas/job.ts'
-import { cursorOf, JobParams, ListQuery, parseCursor, parseStatuses } from '../schemas/queries.ts'
+import {
+  cursorOf,
+  JobParams,
+  ListQuery,
+  parseCursor,
+  parseSeq,
+  parseStatuses,
+  RequestsQuery,
+} from '../schemas/queries.ts'
+import { RequestPage } from '../schemas/request.ts'
 import { PolicyChange, StartBody } from '../schemas/startJob.ts'
 import { startRequestOf } from '../startRequest.ts'
 import { START_ERRORS } from './execute.ts'
 import type { RouteApp } from './RouteApp.ts'
 
 const DEFAULT_LIMIT = 50
+const DEFAULT_REQUESTS_LIMIT = 100
 const LeaseBody = Type.Object(
   { holder: Type.String({ description: 'x-tether-holder of the stream' }) },
   { additionalProperties: false },
@@ -27,6 +37,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
   app.post(
     '/jobs',
     {
+      config: { scope: 'run' },
       schema: {
         summary: 'Start a job in the background',
         tags: ['start'],
@@ -81,9 +92,41 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
     async ({ params, caller }) => jobs.job(refOf(caller, params.id)),
   )
 
+  app.get(
+    '/jobs/:id/requests',
+    {
+      schema: {
+        summary: 'Who asked what of the job, newest last, and what became of it; refusals too',
+        tags: ['jobs'],
+        params: JobParams,
+        querystring: RequestsQuery,
+        response: {
+          200: RequestPage,
+          ...errorResponses(
+            'TETHER_INVALID_REQUEST',
+            'TETHER_INVALID_JOB_ID',
+            'TETHER_INVALID_CURSOR',
+            'TETHER_JOB_NOT_FOUND',
+          ),
+        },
+      },
+    },
+    async ({ params, caller, query }) => {
+      const { requests, next } = await jobs.requests(refOf(caller, params.id), {
+        after: query.after === undefined ? 0 : parseSeq('after', query.after),
+        limit: query.limit === undefined ? DEFAULT_REQUESTS_LIMIT : Number(query.limit),
+      })
+      return {
+        requests: requests.map(({ at, ...request }) => ({ ...request, at: new Date(at).toISOString() })),
+        nextAfter: next ?? null,
+      }
+    },
+  )
+
   app.patch(
     '/jobs/:id',
     {
+      config: { scope: 'run', asks: 'patch' },
       schema: {
         summary: 'Change the disconnect policy of a job that has not ended',
         tags: ['jobs'],
@@ -100,12 +143,13 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ params, caller, body }) => jobs.changePolicy(refOf(caller, params.id), body),
+    async ({ params, caller, body }) => jobs.changePolicy(refOf(caller, params.id), body, caller),
   )
 
   app.post(
     '/jobs/:id/lease',
     {
+      config: { scope: 'run', isUnlimited: true },
       schema: {
         summary: "Renew a holder's lease",
         tags: ['jobs'],
@@ -126,6 +170,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
   app.delete(
     '/jobs/:id',
     {
+      config: { scope: 'admin', asks: 'delete' },
       schema: {
         summary: 'Forget a finished job, its log and its files',
         tags: ['jobs'],
@@ -137,7 +182,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
       },
     },
     async ({ params, caller }, reply) => {
-      await jobs.forget(refOf(caller, params.id))
+      await jobs.forget(refOf(caller, params.id), caller)
       return reply.code(204).send(null)
     },
   )

@@ -9,6 +9,8 @@ const Closed = { additionalProperties: false } as const
 const Truth = (description: string) =>
   Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')], { description }))
 
+const Limit = (description: string) => Type.Optional(Type.String({ pattern: '^([1-9]\\d?|1\\d\\d|200)$', description }))
+
 export const JobParams = Type.Object({ id: Type.String({ description: 'the id of a job' }) })
 export const GroupParams = Type.Object({ id: Type.String({ description: 'the id of a group' }) })
 
@@ -22,13 +24,21 @@ export const ListQuery = Type.Object(
   {
     ...Filter,
     parent: Type.Optional(Type.String({ description: 'the id of the parent of child jobs' })),
-    limit: Type.Optional(Type.String({ pattern: '^([1-9]\\d?|1\\d\\d|200)$', description: '1 to 200; left out: 50' })),
+    limit: Limit('1 to 200; left out: 50'),
     cursor: Type.Optional(Type.String({ description: 'the nextCursor of the page before' })),
   },
   Closed,
 )
 
 export const FeedQuery = Type.Object(Filter, Closed)
+
+export const RequestsQuery = Type.Object(
+  {
+    after: Type.Optional(Type.String({ description: 'the number of the last one that you have; left out: 0' })),
+    limit: Limit('1 to 200; left out: 100'),
+  },
+  Closed,
+)
 
 export const EventsQuery = Type.Object(
   {
