@@ -115,6 +115,12 @@ describe('whole numbers', () => {
 })
 
 describe('defaults that follow from other settings', () => {
+  test('requests are limited where others can reach the server', () => {
+    expect(readConfig({ HOST: '0.0.0.0', API_TOKEN: TOKEN }).rateLimitPerMinute).toBe(6000)
+    expect(readConfig({ HOST: '::1', API_TOKEN: TOKEN }).rateLimitPerMinute).toBe(0)
+    expect(readConfig({ HOST: '0.0.0.0', API_TOKEN: TOKEN, RATE_LIMIT_PER_MINUTE: '0' }).rateLimitPerMinute).toBe(0)
+  })
+
   test('a quarter of the slots may be abandoned, and one at least', () => {
     expect(readConfig({ CONCURRENCY: '8' }).maxAbandoned).toBe(2)
     expect(readConfig({ CONCURRENCY: '1' }).maxAbandoned).toBe(1)

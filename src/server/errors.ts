@@ -27,6 +27,8 @@ const FASTIFY_CODES: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_NOT_FOUND: 'TETHER_ROUTE_NOT_FOUND',
 }
 
+const MAX_MESSAGE_LENGTH = 300
+
 export function errorBody(code: ErrorCode, message: string): ErrorBody {
   const statusCode = ERROR_STATUS[code]
   return { statusCode, code, error: STATUS_CODES[statusCode] ?? 'Error', message }
@@ -72,7 +74,8 @@ function messageOf(error: FastifyError): string {
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return "a body's content-type must be application/json"
     default:
-      return error.message
+      // It may quote a path of 16 KiB.
+      return error.message.slice(0, MAX_MESSAGE_LENGTH)
   }
 }
 

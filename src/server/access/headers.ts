@@ -14,6 +14,8 @@ export const ANSWER_HEADERS = {
 export const PAGE_HEADERS = {
   ...ANSWER_HEADERS,
   'content-security-policy': pagePolicy("'self'"),
+  // Not `no-referrer`: a form that is sent from such a page bears `Origin: null` (Fetch, section 3.2).
+  'referrer-policy': 'same-origin',
   'cross-origin-opener-policy': 'same-origin',
   'cache-control': 'no-cache',
 } as const

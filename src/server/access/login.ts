@@ -77,7 +77,7 @@ function formOf({ body }: FastifyRequest): URLSearchParams {
 }
 
 /** Where to go after a login: a path of ours, or the dashboard. Never what a browser would take for another host. */
-export function nextOf(text: string | null, prefix: string): string {
+function nextOf(text: string | null, prefix: string): string {
   const base = 'http://localhost'
   const url = text?.startsWith('/') === true ? URL.parse(text, base) : null
   if (url === null || url.origin !== base) return `${prefix}/`
