@@ -108,7 +108,7 @@ export class RedisReplicas implements Replicas {
   async ask(ref: JobRef, request: AskedRequest, { remember }: { readonly remember: boolean }): Promise<Standing> {
     const { shared, hints } = this.#options
     const asked = remember
-      ? await shared.askOrRemember(ref, request, this.#rememberedFor(request))
+      ? await shared.askOrRemember(ref, request, this.#rememberedFor(ref.tenant, request))
       : await shared.ask(ref, request)
     // What was asked stands in the job's record: its owner finds it there too, only later.
     if (asked.kind === 'owned') void hints.send(asked.owner, { kind: 'ask', ref, request })
@@ -117,7 +117,9 @@ export class RedisReplicas implements Replicas {
 
   async askGroup(tenant: string, group: string, request: AskedRequest): Promise<Standing> {
     const { shared } = this.#options
-    return standingOf(await shared.rememberGroup(tenant, group as GroupId, request, this.#rememberedFor(request)))
+    return standingOf(
+      await shared.rememberGroup(tenant, group as GroupId, request, this.#rememberedFor(tenant, request)),
+    )
   }
 
   asked(refs: readonly JobRef[]): Promise<readonly (AskedRequest | undefined)[]> {
@@ -199,11 +201,8 @@ export class RedisReplicas implements Replicas {
     return this.#options.relay.follow(ref, lastSeq)
   }
 
-  #rememberedFor({ by = '' }: AskedRequest): RememberOptions {
-    const { remember } = this.#options
-    // One who is known by more than an address may be many: there is nobody to keep from taking all.
-    const maxOfClient = isIP(by) === 0 ? remember.maxInAll : remember.maxOfClient
-    return { ...remember, maxOfClient, client: by }
+  #rememberedFor(tenant: string, { by = '' }: AskedRequest): RememberOptions {
+    return { ...this.#options.remember, client: `${tenant}/${by}` }
   }
 }
 
