@@ -16,8 +16,11 @@ export interface RequestTrailOptions {
 /** What was asked, before it is known what became of it. */
 export type Asked = Pick<JobRequest, 'kind' | 'by' | 'reason' | 'change'>
 
-/** One transaction has so many: more would stop the loop for too long. */
-const WRITTEN_AT_ONCE = 256
+/** One transaction has so many: a request that comes just then waits for it, about 1 ms. */
+const WRITTEN_AT_ONCE = 64
+
+/** They wait for each other so long: without that, of requests that follow each other each would wait for the note before it. */
+const GATHER_MS = 5
 
 /** So many may wait for a store that is away; those beyond stand in the server's log alone. */
 const MAX_UNWRITTEN = 10_000
@@ -27,7 +30,7 @@ const READ_PATIENCE_MS = 1000
 
 /**
  * Notes who asked what of jobs, refusals too. Nothing waits for a note: it is made when it is known what became of the request, and
- * written with the outputs of jobs, behind what the request itself changed.
+ * written a little later, behind what the request itself changed.
  */
 export class RequestTrail implements ChangeSource {
   readonly #clock: Clock
@@ -35,6 +38,7 @@ export class RequestTrail implements ChangeSource {
   readonly #eventLog: EventLog
   #waiting: RequestOfJob[] = []
   #unwritten = 0
+  #cancelTimer: (() => void) | undefined
 
   constructor({ clock, logger, eventLog }: RequestTrailOptions) {
     this.#clock = clock
@@ -76,6 +80,12 @@ export class RequestTrail implements ChangeSource {
     }
     this.#unwritten += 1
     this.#waiting.push({ ref, request })
+    this.#cancelTimer ??= this.#clock.schedule(GATHER_MS, () => this.#write())
+  }
+
+  #write(): void {
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
     this.#eventLog.mark(this)
   }
 
@@ -95,7 +105,9 @@ export class RequestTrail implements ChangeSource {
 
   /** Settles when everything that was noted before is written, or the store takes too long for that. */
   async written(patienceMs = READ_PATIENCE_MS): Promise<void> {
-    if (this.#unwritten > 0) await waitAtMost(this.#flush(), patienceMs, this.#clock)
+    if (this.#unwritten === 0) return
+    this.#write()
+    await waitAtMost(this.#flush(), patienceMs, this.#clock)
   }
 
   async #flush(): Promise<void> {
