@@ -1,5 +1,6 @@
 import { type FastifyInstance, fastify } from 'fastify'
 import type { StoreError } from '../store/JobStore.ts'
+import { ANSWER_HEADERS } from './access/headers.ts'
 import { sendError } from './errors.ts'
 import { listenAt } from './listen.ts'
 import type { ServerConfig } from './ServerConfig.ts'
@@ -49,6 +50,7 @@ export class WaitingServer {
     const app = fastify({ logger: false, exposeHeadRoutes: false, forceCloseConnections: true })
     // As hooks, so that no body is read and no route is missed.
     app.addHook('onRequest', (request, reply, done) => {
+      reply.headers(ANSWER_HEADERS)
       const [path] = request.url.split('?', 1)
       if (path === '/health/live') void reply.send({ live: true })
       else if (path === '/health/ready')

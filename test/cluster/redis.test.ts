@@ -55,6 +55,28 @@ test('a user who may ask for no settings is taken at his word', async () => {
   await store.check()
 })
 
+test('what was asked of a job expires by itself where there is none, and only there', async () => {
+  const server = await startServer()
+  const store = await openStore(server.url)
+  const job = recordNamed('a')
+  const key = `tether:requests:default:${job.id}`
+  const request = { kind: 'cancel', by: 'somebody', at: 1, reason: '', outcome: 'accepted' } as const
+  const note: StoreChange = { kind: 'requests', requests: [{ ref: { tenant: job.tenant, id: job.id }, request }] }
+  const ttlMs = async (): Promise<number> => Number(await server.run('PTTL', key))
+  await store.commit([note])
+  expect(await ttlMs()).toBeGreaterThan(23 * 3_600_000)
+  expect(await server.run('ZCARD', 'tether:strays')).toBe(1)
+  await store.commit([...upTo(job, 'failed').changes, note])
+  expect(await ttlMs()).toBe(-1)
+  expect(await server.run('ZCARD', 'tether:strays')).toBe(0)
+  await store.commit([remove(job, Date.now() + 60_000)])
+  await store.commit([note])
+  const leftMs = await ttlMs()
+  expect(leftMs).toBeGreaterThan(0)
+  expect(leftMs).toBeLessThanOrEqual(60_000)
+  expect(await server.run('ZCARD', 'tether:strays')).toBe(0)
+})
+
 test('stores with other prefixes and databases do not see each other', async () => {
   const server = await startServer()
   const job = recordNamed('a')

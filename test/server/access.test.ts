@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { TetherError } from '../../src/job/error.ts'
 import type { Authenticate, Scope } from '../../src/server/access/Identity.ts'
@@ -234,11 +235,12 @@ describe('the hook', () => {
   })
 
   test('may take its time, and a client that is gone by then starts nothing that lasts', async () => {
-    const [asked, goOn] = [new Gate(), new Gate()]
+    const asked = new Gate()
     const authenticate: Authenticate = async (request) => {
       if (request.headers.authorization !== undefined) return believes(request)
       asked.open()
-      await goOn.opened
+      // The server has seen it leave.
+      await once(request.raw.socket, 'close')
       return { tenant: 'acme', subject: 'ann', scopes: ['admin'] }
     }
     const tether = await openFor({ authenticate, settings: { MAX_STREAMS_PER_CLIENT: '1' } })
@@ -247,7 +249,6 @@ describe('the hook', () => {
     await asked.opened
     client.socket.destroy()
     await client.closed
-    goOn.open()
     // Its place is free again, and if its job came to be, it ended.
     await eventually('a stream has room', async () => {
       const { status } = await ask(tether.url, '/execute', { body: TICKS, headers: as('acme') })

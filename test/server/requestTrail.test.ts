@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { parseJobId } from '../../src/job/id.ts'
 import type { JobStore } from '../../src/store/JobStore.ts'
 import type { Tether } from '../../src/tether.ts'
 import { JumpingClock } from '../JumpingClock.ts'
@@ -252,6 +253,31 @@ describe('a note', () => {
     )
     expect(cancelling).toBeGreaterThan(-1)
     expect(store.asked.findIndex(isNote)).toBeGreaterThan(cancelling)
+  })
+
+  test('is a line of the log alone, where 10,000 wait for a store that is away', async () => {
+    const lines: string[] = []
+    const held = new Gate()
+    const tether = await openWorld({
+      tasks: [quick],
+      onLog: (line) => lines.push(line),
+      wrapStore: (inner) => {
+        const store = new HeldStore(inner)
+        store.holdCommits(async (changes) => (isNote(changes) ? held.opened : undefined))
+        return store
+      },
+    })
+    const ref = { tenant: 'default', id: parseJobId('job-12345') }
+    const caller = { tenant: 'default', subject: 'somebody' }
+    for (let n = 0; n < 10_002; n += 1) tether.jobs.noteRefused(ref, 'cancel', caller, 'TETHER_FORBIDDEN')
+    expect(lines.filter((line) => line.includes('is not noted'))).toHaveLength(2)
+    held.open()
+    const { requests } = await tether.jobs.requests(ref, { after: 0, limit: 1 })
+    expect(requests).toMatchObject([{ number: 1, by: 'somebody' }])
+    await eventually('the others are written', async () => {
+      const { requests: last } = await tether.jobs.requests(ref, { after: 9_999, limit: 10 })
+      return last.length === 1
+    })
   })
 
   test('is one of many in a commit, where many ask at once', async () => {
