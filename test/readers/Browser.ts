@@ -7,8 +7,8 @@ const CHROMIUM = '/usr/bin/chromium'
 
 export const hasBrowser = existsSync(CHROMIUM)
 
-/** Chromium without a window, which ends with the test. */
-export async function openBrowser(): Promise<Browser> {
+/** Chromium without a window, which ends with the test. `more`: of its command line. */
+export async function openBrowser(...more: readonly string[]): Promise<Browser> {
   const browser = await chromium.launch({
     executablePath: CHROMIUM,
     args: [
@@ -19,6 +19,7 @@ export async function openBrowser(): Promise<Browser> {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...more,
     ],
   })
   onTestFinished(() => browser.close())

@@ -6,7 +6,11 @@ import { ownerOf, pairOf, type Replica, startReplicas } from './world.ts'
 /** A stop does not end it. */
 const DEAF = 'trap "" TERM; while :; do sleep 0.05; done'
 
-type Row = Readonly<Record<string, unknown>>
+interface Row {
+  readonly kind: string
+  readonly outcome: string
+  readonly group?: string
+}
 
 async function requestsAt(replica: Replica, id: string, count: number): Promise<readonly Row[]> {
   return eventually(`${count} requests of ${id} are known at ${replica.name}`, async () => {

@@ -257,6 +257,20 @@ describe('the hook', () => {
     await eventually('nothing runs', () => tether.jobs.activeCount === 0)
   })
 
+  test('is asked about no preflight, and about health only where something is shown', async () => {
+    const authenticate: Authenticate = () => {
+      throw new Error('the directory is away')
+    }
+    const { url } = await openFor({ authenticate, settings: { ALLOWED_ORIGINS: 'https://app.example' } })
+    const headers = { origin: 'https://app.example', 'access-control-request-method': 'POST', connection: 'close' }
+    const client = await RawClient.connect(url)
+    client.request({ method: 'OPTIONS', path: '/jobs', headers })
+    await client.closed
+    expect(client.received).toMatch(/^HTTP\/1\.1 204 /)
+    expect((await ask(url, '/health/ready')).json).toEqual({ ready: true })
+    expect((await ask(url, '/jobs')).status).toBe(500)
+  })
+
   test('does not lift the check of Host, whatever it is shown', async () => {
     const { url } = await openFor()
     for (const headers of [as('acme'), {}]) {

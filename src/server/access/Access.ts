@@ -70,8 +70,9 @@ export class Access {
       )
       return undefined
     }
-    // A load balancer has nothing to show, and must get its answer where whoever knows people is away.
-    if (isHealth && request.headers.authorization === undefined && request.headers.cookie === undefined) {
+    // A preflight has nothing to show, and neither has a load balancer, which must get its answer where whoever knows people is away.
+    const { authorization, cookie } = request.headers
+    if (request.method === 'OPTIONS' || (isHealth && authorization === undefined && cookie === undefined)) {
       this.#note(request, undefined)
       return undefined
     }
