@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/clock.ts'
@@ -110,6 +111,50 @@ describe('bytes that two servers might read in two ways', () => {
     await client.until(/\r\n\r\n/)
     expect(client.received).not.toMatch(/^HTTP\/1\.1 101/)
   })
+})
+
+test('any bytes at all are answered in our form, or not at all, and start nothing', async () => {
+  const { url } = await openWorld()
+  const word = fc.constantFrom(
+    'GET',
+    'POST',
+    ' ',
+    '/jobs',
+    '/execute/stream',
+    ' HTTP/1.1',
+    '\r\n',
+    '\n',
+    '\r',
+    ':',
+    'host',
+    'localhost',
+  )
+  const more = fc.constantFrom(
+    'content-length',
+    '5',
+    'transfer-encoding',
+    'chunked',
+    '{"task":"ticks"',
+    '}',
+    '\u0000',
+    'ÿ',
+    '%',
+    '?',
+  )
+  const texts = fc.array(fc.oneof(word, word, more, fc.string({ maxLength: 5 })), { maxLength: 40 })
+  await fc.assert(
+    fc.asyncProperty(texts, async (parts) => {
+      const client = await RawClient.connect(url)
+      client.socket.end(parts.join(''))
+      await client.closed
+      const [, status, body] = /^HTTP\/1\.1 (\d+)[^]*?\r\n\r\n([^]*)$/.exec(client.received) ?? []
+      if (client.received === '') return
+      expect(Number(status)).toBeGreaterThanOrEqual(200)
+      if (Number(status) >= 400) expect(body).toContain('"code":"TETHER_')
+    }),
+    { numRuns: 300 },
+  )
+  expect(await jobIds(url)).toEqual([])
 })
 
 describe('what is too long', () => {
