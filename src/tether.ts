@@ -1,9 +1,36 @@
-import { type Core, type CoreOptions, mintReplica, openCore } from './core.ts'
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { PendingCancellations } from './cancellation/PendingCancellations.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { Config } from './config.ts'
+import { EventLog } from './eventlog/EventLog.ts'
+import { LogPages } from './eventlog/LogPages.ts'
+import { commandEnvironment } from './execution/commandEnvironment.ts'
+import { WarmSpare } from './execution/isolation/WarmSpare.ts'
+import { SpawnGate } from './execution/SpawnGate.ts'
+import { TaskExecutionOrchestrator } from './execution/TaskExecutionOrchestrator.ts'
+import { TaskRegistry } from './execution/TaskRegistry.ts'
+import type { TaskDefinition } from './execution/task.ts'
+import { Watchdog } from './execution/watchdog/Watchdog.ts'
+import { WatchedOrchestrator } from './execution/watchdog/WatchedOrchestrator.ts'
+import type { Finding, Probe } from './health/Check.ts'
+import { diskFinding, diskSpaceOf } from './health/diskSpace.ts'
+import { HealthReport } from './health/HealthReport.ts'
+import { SharedProbes } from './health/SharedProbes.ts'
 import type { Containment } from './job/receipt.ts'
 import { JobManager } from './jobs/JobManager.ts'
 import { PQueueJobQueue } from './jobs/PQueueJobQueue.ts'
 import type { SharedEngine, SharedTerms } from './jobs/SharedEngine.ts'
 import { Workspaces } from './jobs/Workspaces.ts'
+import { JobFigures } from './metrics/JobFigures.ts'
+import { LogFigures } from './metrics/LogFigures.ts'
+import { LoopDelay } from './metrics/LoopDelay.ts'
+import { Metrics } from './metrics/Metrics.ts'
+import { processFamilies } from './metrics/processFamilies.ts'
+import { serverFamilies } from './metrics/serverFamilies.ts'
+import { standingFamilies } from './metrics/standingFamilies.ts'
 import { ModelProviders } from './resources/model/ModelProviders.ts'
 import { Guardian } from './resources/processes/Guardian.ts'
 import { probeContainment } from './resources/processes/probeContainment.ts'
@@ -41,6 +68,13 @@ const STORE_PATIENCE_MS = 5000
 export interface Tether extends Pick<Core, 'jobs' | 'orchestrator' | 'pending' | 'spare'> {
   readonly url: string
   readonly containment: Containment
+  readonly jobs: JobManager
+  readonly health: HealthReport
+  readonly metrics: Metrics
+  readonly orchestrator: TaskExecutionOrchestrator
+  readonly pending: PendingCancellations
+  /** Where the processes of isolated tasks come from. */
+  readonly spare: WarmSpare
   /**
    * Ends everything: running jobs may finish for `drainMs` unless `hurry` fires, the rest are interrupted, streams get their
    * terminal event, and when it settles nothing of this server is left. Twice is once.
@@ -65,6 +99,8 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   opened.defer(() => (engine ?? ownStore).close())
   const store = options.wrapStore?.(ownStore) ?? ownStore
   const tasks = await registryOf(config, options.tasks ?? [])
+  const jobFigures = new JobFigures((name) => tasks.find(name) !== undefined)
+  const logFigures = new LogFigures()
   const eventLog = new EventLog({
     store,
     clock,
@@ -72,6 +108,7 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     patienceMs: options.storePatienceMs ?? (engine === undefined ? STORE_PATIENCE_MS : config.leaseMs),
     onRefused: (change, why) =>
       logger[engine === undefined ? 'error' : 'debug']({ change: change.kind, why }, 'the store refused a change'),
+    onCommit: logFigures.onCommit,
   })
   eventLog.onHealth((health) => {
     if (health.kind === 'ok') logger.info('the store takes writes again')
@@ -133,16 +170,49 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     retainJobsMs: config.retainJobsMs,
     policyDefaults: { settleMs: config.settleMs, maxRunMs: config.maxRunMs },
     cancelPollMs: config.cancelPollMs,
+    observers: [jobFigures],
     ...(engine === undefined ? {} : { engine }),
   })
   const recovered = await jobs.recover()
   if (recovered.interrupted + recovered.queued > 0) logger.info(recovered, 'took up the jobs of an earlier process')
-  const server = new FastifyServer({
+  // What it measures is the loop of this process, whose time nobody sets.
+  const loop = new LoopDelay(systemClock)
+  loop.start()
+  opened.defer(() => loop.stop())
+  const health = new HealthReport({
+    standing: () => jobs.standing(),
+    countShared: () => jobs.countShared(),
+    probes: new SharedProbes(clock, probesOf(store, config.dataDir, engine)),
+    loop,
+    containment,
+    guardianPid: () => guardian.pid,
+    maxAbandoned: config.maxAbandoned,
+    isLogFailing: () => eventLog.isFailing,
+  })
+  const metrics = new Metrics([
+    ...jobFigures.families(engine !== undefined),
+    ...standingFamilies({
+      standing: () => jobs.standing(),
+      countShared: () => jobs.countShared(),
+      hints: engine && (() => engine.replicas.hintCounts),
+      replica,
+      containment,
+      concurrency: config.concurrency,
+      maxAbandoned: config.maxAbandoned,
+      diskFreeBytes: async () => (await diskSpaceOf(config.dataDir)).freeBytes,
+    }),
+    ...serverFamilies(() => server.figures()),
+    ...logFigures.families(() => eventLog.isFailing),
+    ...loop.families(),
+    ...processFamilies(),
+  ])
+  const server: FastifyServer = new FastifyServer({
     config: { ...config, port: waiting.port ?? config.port },
     jobs,
+    health,
+    metrics,
     logger,
     clock,
-    ...(options.authenticate === undefined ? {} : { authenticate: options.authenticate }),
   })
   await waiting.close()
   const { url } = await server.listen()
@@ -159,9 +229,59 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     url,
     containment,
     jobs,
+    health,
+    metrics,
     orchestrator,
     pending,
     spare,
     stop: (hurry) => (stopped ??= stop(hurry)),
   }
+}
+
+function probesOf(store: JobStore, dataDir: string, engine: SharedEngine | undefined): readonly Probe[] {
+  const redis = async (): Promise<Finding> => {
+    const state = await engine?.check()
+    const isLost = state?.hasLease !== true
+    return { ok: !isLost, ...(isLost ? { detail: 'the others do not count with it' } : {}), figures: { ...state } }
+  }
+  return [
+    {
+      name: 'store',
+      run: async () => {
+        await store.check()
+        return { ok: true }
+      },
+    },
+    { name: 'disk', run: async () => diskFinding(await diskSpaceOf(dataDir)) },
+    ...(engine === undefined ? [] : [{ name: 'redis', run: redis }]),
+  ]
+}
+
+function openOwnStore(config: Config, clock: Clock, logger: Logger): Promise<JobStore> {
+  return openSqliteJobStore({
+    path: join(config.dataDir, 'tether.db'),
+    durability: config.durability,
+    maxLogBytes: config.maxLogBytes,
+    clock,
+    onBackgroundError: (err) => logger.error({ err }, 'the store failed in the background'),
+  })
+}
+
+/** The address is for whoever finds the folder taken; a disk that is full must not end a server that listens. */
+function announce(lock: DirectoryLock, url: string, logger: Logger): void {
+  try {
+    lock.announce(url)
+  } catch (err) {
+    logger.warn({ err }, 'the address could not be noted in DATA_DIR')
+  }
+}
+
+async function registryOf(config: Config, more: readonly TaskDefinition[]): Promise<TaskRegistry> {
+  const tasks = new TaskRegistry()
+  tasks.register(ticks)
+  tasks.register(command)
+  tasks.register(agent)
+  for (const task of more) tasks.register(task)
+  if (config.tasksDir !== undefined) for (const task of await loadTasks(config.tasksDir)) tasks.register(task)
+  return tasks
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { StoredRequest } from '../job/cancellation.ts'
 import type { JobRef } from '../job/key.ts'
+import type { HintCounts } from '../jobs/Replicas.ts'
 import { StoreError } from '../store/JobStore.ts'
 import { parseRefName, refName } from './names.ts'
 import { openRedisConnection, type RedisConnection, type RedisConnectionOptions } from './RedisConnection.ts'
@@ -64,8 +65,9 @@ export class Hints {
   readonly #clock: Clock
   readonly #onTrouble: (error: StoreError) => void
   readonly #handlers = new Set<(hint: ReceivedHint) => void>()
-  /** Counts what was sent. */
-  #lastNumber = 0
+  /** The number of the last hint to each receiver, who finds by it what was lost. */
+  readonly #sentNumbers = new Map<string, number>()
+  readonly #counts = { sent: 0, failed: 0, received: 0, lost: 0 }
   /** The number of the last hint of each sender: one that arrived and was not answered is sent again. */
   readonly #takenNumbers = new Map<string, number>()
   #place = '0-0'
@@ -97,10 +99,16 @@ export class Hints {
     return this.#clock.monotonicMs() - this.#readMs
   }
 
+  /** What was sent and received since the start. `lost`: numbers of senders that never came here. */
+  get counts(): HintCounts {
+    return { ...this.#counts }
+  }
+
   /** Settles with whether it was sent, and never rejects. To this process itself nothing is, nor after `close`. */
   async send(replica: string, { kind, ref, request, holderId = '' }: Hint): Promise<boolean> {
     if (replica === this.#replica || this.#closed !== undefined) return false
-    this.#lastNumber += 1
+    const number = (this.#sentNumbers.get(replica) ?? 0) + 1
+    this.#sentNumbers.set(replica, number)
     const key = this.#keyOf(replica)
     const fields = [
       'kind',
@@ -110,7 +118,7 @@ export class Hints {
       'from',
       this.#replica,
       'number',
-      this.#lastNumber,
+      number,
       'holder',
       holderId,
       'request',
@@ -119,7 +127,10 @@ export class Hints {
     const sent = this.#connection.call('XADD', [key, 'MAXLEN', '~', MAX_UNREAD, '*', ...fields])
     const expiring = this.#connection.call('PEXPIRE', [key, KEPT_MS])
     const [result] = await Promise.allSettled([sent, expiring])
-    return result.status === 'fulfilled'
+    const isSent = result.status === 'fulfilled'
+    if (isSent) this.#counts.sent += 1
+    else this.#counts.failed += 1
+    return isSent
   }
 
   /**
@@ -178,8 +189,11 @@ export class Hints {
     const hint = hintOf(fields)
     if (hint === undefined || this.#closed !== undefined) return
     const { from, number, ...rest } = hint
-    if (from === this.#replica || number <= (this.#takenNumbers.get(from) ?? 0)) return
+    const last = this.#takenNumbers.get(from) ?? 0
+    if (from === this.#replica || number <= last) return
     this.#takenNumbers.set(from, number)
+    this.#counts.received += 1
+    this.#counts.lost += number - last - 1
     for (const handler of this.#handlers) handler({ ...rest, from })
   }
 

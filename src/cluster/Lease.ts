@@ -43,6 +43,11 @@ export class Lease {
     return new Lease(options, onLost, heldUntilMs)
   }
 
+  /** How long the others count with this process if they hear nothing more of it; 0 where they may not any more. */
+  get leftMs(): number {
+    return this.#isLost ? 0 : Math.max(0, Math.round(this.#heldUntilMs - this.#options.clock.monotonicMs()))
+  }
+
   close(): void {
     this.#isClosed = true
     this.#cancelBeat?.()

@@ -8,6 +8,7 @@ import type {
   Claim,
   Followed,
   Hint,
+  HintCounts,
   LostReplica,
   QueueLength,
   Replicas,
@@ -50,6 +51,10 @@ export class RedisReplicas implements Replicas {
 
   get unheardForMs(): number {
     return this.#options.hints.unreadForMs
+  }
+
+  get hintCounts(): HintCounts {
+    return this.#options.hints.counts
   }
 
   async enqueue(ref: JobRef, priority: number): Promise<void> {

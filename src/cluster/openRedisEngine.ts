@@ -94,6 +94,11 @@ async function connect(options: RedisEngineOptions, onTrouble: (error: Error) =>
       lease = await Lease.take({ shared, clock, leaseMs, onTrouble }, given.onLeaseLost)
       queue.resume('not_listening')
     },
+    check: async () => {
+      await connection.call('PING', [])
+      const leaseLeftMs = lease?.leftMs ?? 0
+      return { hasLease: leaseLeftMs > 0, leaseLeftMs, unheardForMs: Math.round(hints.unreadForMs) }
+    },
     stopClaiming: () => queue.pause('draining'),
     close: async () => {
       lease?.close()

@@ -30,6 +30,13 @@ export type StoreHealth =
    */
   | { readonly kind: 'failing'; readonly error: Error; readonly isGivenUp: boolean }
 
+/** One commit that was tried. `isTaken` false: it failed, and is tried again. */
+export interface CommitReport {
+  readonly changes: number
+  readonly tookMs: number
+  readonly isTaken: boolean
+}
+
 export interface EventLogOptions {
   readonly store: JobStore
   readonly clock: Clock
@@ -37,6 +44,8 @@ export interface EventLogOptions {
   readonly patienceMs: number
   /** Told of a change that the store refused: with one process owning the file that is a defect. */
   readonly onRefused: (change: StoreChange, why: string) => void
+  /** Told of every commit. It must not throw. */
+  readonly onCommit?: (report: CommitReport) => void
 }
 
 /**
@@ -66,6 +75,7 @@ export class EventLog {
   readonly #clock: Clock
   readonly #patienceMs: number
   readonly #onRefused: EventLogOptions['onRefused']
+  readonly #onCommit: EventLogOptions['onCommit']
   #queued: QueuedChange[] = []
   #sources = new Set<ChangeSource>()
   #immediate: NodeJS.Immediate | undefined
@@ -87,6 +97,7 @@ export class EventLog {
     this.#clock = options.clock
     this.#patienceMs = options.patienceMs
     this.#onRefused = options.onRefused
+    this.#onCommit = options.onCommit
   }
 
   /** Whether the last commit failed and has not gone through since. */
@@ -299,9 +310,21 @@ export class EventLog {
 
   /** Where everything was withdrawn, a probe tells when the store takes writes again. */
   async #commitOnce(group: readonly QueuedChange[]): Promise<readonly ChangeResult[]> {
-    if (group.length > 0) return this.#store.commit(group.map(({ change }) => change))
+    if (group.length > 0) return this.#measuredCommit(group.map(({ change }) => change))
     await this.#store.check()
     return []
+  }
+
+  async #measuredCommit(changes: readonly StoreChange[]): Promise<readonly ChangeResult[]> {
+    const beganMs = this.#clock.monotonicMs()
+    let isTaken = false
+    try {
+      const results = await this.#store.commit(changes)
+      isTaken = true
+      return results
+    } finally {
+      this.#onCommit?.({ changes: changes.length, tookMs: this.#clock.monotonicMs() - beganMs, isTaken })
+    }
   }
 
   #noteSuccess(): void {

@@ -35,6 +35,7 @@ export class JobReader implements BatchListener {
   readonly #isPastEnd: boolean
   #unsubscribe: (() => void) | undefined
   #sentSeq: number
+  #sentCount = 0
   /** Defined while what is published goes straight to the sink. */
   #leaveLive: (() => void) | undefined
   readonly #onClosed: (() => void) | undefined
@@ -68,6 +69,11 @@ export class JobReader implements BatchListener {
   /** The number of the last event that the sink was given. */
   get sentSeq(): number {
     return this.#sentSeq
+  }
+
+  /** How many events of the log the sink was given; what is told of a gap is none. */
+  get sentCount(): number {
+    return this.#sentCount
   }
 
   start(): void {
@@ -116,6 +122,7 @@ export class JobReader implements BatchListener {
       this.#endLive()
     } else if (batch.firstSeq === this.#sentSeq + 1) {
       this.#sentSeq = batch.lastSeq
+      this.#sentCount += batch.lastSeq - batch.firstSeq + 1
       this.#hasRoom = this.#sink.write(batch.frames(this.#named))
     } else {
       this.#endLive()
@@ -138,7 +145,9 @@ export class JobReader implements BatchListener {
     const batches = this.#log?.recentAfter(this.#sentSeq)
     if (batches === undefined) return false
     const frames = batches.map((batch) => framesOf(this.#ref.id, batch, this.#sentSeq, this.#named)).join('')
-    this.#sentSeq = batches.at(-1)?.lastSeq ?? this.#sentSeq
+    const lastSeq = batches.at(-1)?.lastSeq ?? this.#sentSeq
+    this.#sentCount += lastSeq - this.#sentSeq
+    this.#sentSeq = lastSeq
     this.#hasRoom = this.#sink.write(frames)
     return true
   }
@@ -194,6 +203,7 @@ export class JobReader implements BatchListener {
         return
       }
       this.#sentSeq = page.lastSeq
+      this.#sentCount += page.events
       this.#hasRoom = this.#sink.writePage(page.frames)
     }
   }

@@ -8,6 +8,8 @@ import { type LoopLoad, MeasuredLoopLoad } from './LoopLoad.ts'
 export interface LogPage {
   readonly frames: Buffer
   readonly lastSeq: number
+  /** How many events of the log it has. */
+  readonly events: number
 }
 
 export interface PageRequest {
@@ -178,13 +180,15 @@ export class LogPages {
 function encodePage(jobId: string, batches: readonly EventBatch[], after: number, named: boolean): LogPage {
   let frames = ''
   let lastSeq = after
+  let events = 0
   for (const batch of batches) {
     if (batch.firstSeq > lastSeq + 1) {
       frames += gapFrame(jobId, { from: lastSeq + 1, to: batch.firstSeq - 1, reason: 'log_limit' }, named)
     }
     frames += framesOf(jobId, batch, lastSeq, named)
+    events += Math.max(0, batch.lastSeq - Math.max(lastSeq, batch.firstSeq - 1))
     lastSeq = Math.max(lastSeq, batch.lastSeq)
   }
   // Not the text: what a socket cannot take at once of a text is kept in blocks of three times its length.
-  return { frames: Buffer.from(frames), lastSeq }
+  return { frames: Buffer.from(frames), lastSeq, events }
 }

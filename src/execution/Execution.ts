@@ -23,6 +23,8 @@ export type ExecutionEnd =
 export interface ExecutionReport {
   readonly end: ExecutionEnd
   readonly receipt: Receipt
+  /** When it was asked to end, by the monotonic clock: the cancel, where there was one. */
+  readonly requestedAtMs: number | undefined
 }
 
 export interface ExecutionLimits {
@@ -103,12 +105,16 @@ export class Execution {
     const end = await Promise.race([settled, this.#overdue.promise])
     if (end === 'overdue') {
       await this.#drainReleases()
-      return { end: { kind: 'abandoned', settled: this.#finishLate(settled) }, receipt: this.#receipt.build() }
+      return this.#report({ kind: 'abandoned', settled: this.#finishLate(settled) })
     }
     this.#receipt.settledAtMs = this.#clock.monotonicMs()
     await this.#releaseRest()
     this.#cancelTimer?.()
-    return { end, receipt: this.#receipt.build() }
+    return this.#report(end)
+  }
+
+  #report(end: ExecutionEnd): ExecutionReport {
+    return { end, receipt: this.#receipt.build(), requestedAtMs: this.#receipt.requestedAtMs }
   }
 
   async #call(body: () => Promise<Json | undefined | void>): Promise<ExecutionEnd> {

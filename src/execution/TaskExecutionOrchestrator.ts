@@ -37,9 +37,11 @@ export class TaskExecutionOrchestrator {
     const { key } = order
     const { clock, containment } = this.#options
     if (this.#executions.has(key)) throw new Error(`job ${key} is already being executed`)
-    if (this.shouldCancelImmediately(key) !== undefined) {
+    const pending = this.shouldCancelImmediately(key)
+    if (pending !== undefined) {
       this.#options.pending.clearCancellation(key)
-      return { end: { kind: 'never_called' }, receipt: emptyReceipt(containment) }
+      const { requestedAtMs } = pending
+      return { end: { kind: 'never_called' }, receipt: emptyReceipt(containment), requestedAtMs }
     }
     const isIsolated = order.task.isolatedModule !== undefined
     const limits = isIsolated ? withKillAllowance(order.limits) : order.limits

@@ -11,8 +11,7 @@ import type { StatusEvent } from '../job/event.ts'
 import type { Failure } from '../job/failure.ts'
 import { type GroupId, parseJobId } from '../job/id.ts'
 import { DEFAULT_TENANT, type JobKey, type JobRef, keyOf } from '../job/key.ts'
-import { messageOf } from '../job/messageOf.ts'
-import { graceOf, type JobPolicy } from '../job/policy.ts'
+import { graceOf, type JobPolicy, type OnDisconnect } from '../job/policy.ts'
 import type { Containment } from '../job/receipt.ts'
 import { type JobRecord, workspaceKeyOf } from '../job/record.ts'
 import type { NumberedRequest, PolicyChange, RequestKind, RequestOutcome } from '../job/request.ts'
@@ -34,9 +33,10 @@ import { ChildJobs } from './ChildJobs.ts'
 import type { EndAnswer, EndRequest, GroupAnswer, GroupEndRequest } from './ending.ts'
 import { Holder } from './Holder.ts'
 import { JobEnder } from './JobEnder.ts'
-import { JobFinder, notFound } from './JobFinder.ts'
+import { JobFinder } from './JobFinder.ts'
+import type { JobObserver } from './JobObserver.ts'
 import type { JobQueue } from './JobQueue.ts'
-import { JobRunner } from './JobRunner.ts'
+import { JobRunner, type StuckJob } from './JobRunner.ts'
 import type { JobSharing } from './JobSharing.ts'
 import type { Caller } from './JobSpec.ts'
 import { JobStarter, type StartedJob, type StartRequest } from './JobStarter.ts'
@@ -67,13 +67,12 @@ export interface StatusChange {
   readonly tenant: string
 }
 
-export interface Health {
-  readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>
-  readonly isReady: boolean
+/** What this process has of jobs at the moment. */
+export interface JobsStanding {
   readonly isDraining: boolean
-  readonly stuck: readonly { readonly id: string; readonly task: string; readonly since: string }[]
-  readonly containment: Containment
+  readonly stuck: readonly StuckJob[]
   readonly running: number
+  /** Without those in the queue that replicas share. */
   readonly queued: number
 }
 
@@ -102,6 +101,7 @@ export interface JobManagerOptions {
   readonly engine?: SharedEngine
   /** How often what others asked is looked for, where they cannot tell this process, ms. */
   readonly cancelPollMs?: number
+  readonly observers?: readonly JobObserver[]
 }
 
 /** A page of what was asked of a job. `next`: the number after which the next one begins. */
@@ -129,6 +129,7 @@ export class JobManager {
   readonly tasks: TaskRegistry
   readonly #options: JobManagerOptions
   readonly #clock: Clock
+  readonly #observers: readonly JobObserver[]
   readonly #active = new ActiveJobs()
   readonly #jobs: JobFinder
   readonly #views: JobViews
@@ -148,7 +149,7 @@ export class JobManager {
     this.#options = options
     this.tasks = options.tasks
     this.#clock = options.clock
-    this.#trail = new RequestTrail(options)
+    this.#observers = options.observers ?? []
     const active = this.#active
     const jobs = new JobFinder({ active, store: options.store })
     const views = new JobViews(options)
@@ -170,6 +171,9 @@ export class JobManager {
       children,
       ...(shared === undefined ? {} : { seal: (job: ActiveJob) => this.#keeper?.seal(job) ?? Promise.resolve() }),
       onForfeited: (job, failure) => this.#letGo(job, failure),
+      onStopped: (phase, tookMs) => {
+        for (const observer of this.#observers) observer.onStopped?.(phase, tookMs)
+      },
       onDeadline: (job, kind, cause, reason) => void ender.request(job, kind, cause, reason),
     })
     this.#starter = new JobStarter({
@@ -192,6 +196,9 @@ export class JobManager {
         cancelPollMs: options.cancelPollMs ?? 250,
         onPolicyChanged: (job) => this.#inTurn(job, () => this.#readPolicy(job)),
         onForfeited: (job, failure) => this.#letGo(job, failure),
+        onFound: (by) => {
+          for (const observer of this.#observers) observer.onRequestFound?.(by)
+        },
       })
     }
     this.#retention = new Retention({
@@ -498,22 +505,22 @@ export class JobManager {
     return workspaceKeyOf(found instanceof ActiveJob ? found.record : found)
   }
 
-  async health(): Promise<Health> {
-    const stuck = this.#runner.stuck
-    const checks = {
-      store: await this.#checkStore(),
-      ...(this.#shared === undefined ? {} : { queue: await check(this.#shared.replicas.checkQueue()) }),
-      stuck: stuckCheck(stuck.length, this.#options.maxAbandoned),
-      draining: { ok: !this.#isDraining },
-    }
+  standing(): JobsStanding {
     return {
-      checks,
-      isReady: Object.values(checks).every(({ ok }) => ok),
       isDraining: this.#isDraining,
-      stuck,
-      containment: { level: this.#options.containment.level, complete: this.#options.containment.complete },
+      stuck: this.#runner.stuck,
       running: this.#options.orchestrator.getActiveExecutionCount(),
-      queued: (await this.#countShared()) + this.#options.queue.waiting + this.#starter.awaitingHolder,
+      queued: this.#options.queue.waiting + this.#starter.awaitingHolder,
+    }
+  }
+
+  /** How many jobs wait in the queue that replicas share; undefined where there is none, or nobody can be asked. */
+  async countShared(): Promise<number | undefined> {
+    try {
+      return (await this.#shared?.replicas.countWaiting(0))?.waiting
+    } catch (error) {
+      if (error instanceof StoreError) return undefined
+      throw error
     }
   }
 
@@ -562,6 +569,7 @@ export class JobManager {
 
   #onWritten(job: ActiveJob, event: StatusEvent, seq: number): void {
     const { record } = job
+    for (const observer of this.#observers) observer.onStatus(record, event)
     this.#tellWatchers(record, event, seq)
     if (!isTerminal(record.state.status)) return
     // Everything about it is in the store: this process lets go of it.
@@ -576,6 +584,12 @@ export class JobManager {
     if (event.type !== 'job.queued') this.#keeper?.noteRoom(record)
   }
 
+  /** A job that this process does not have, and has changed. */
+  #onMoved(record: JobRecord, event: StatusEvent): void {
+    for (const observer of this.#observers) observer.onStatus(record, event)
+    this.#tellWatchers(record, event, record.lastSeq)
+  }
+
   #tellWatchers(record: JobRecord, event: StatusEvent, seq: number): void {
     if (this.#watchers.size === 0) return
     const change = { event, seq, at: this.#clock.now(), row: rowOf(record), tenant: record.tenant }
@@ -585,6 +599,7 @@ export class JobManager {
   /** Another process wrote how the job goes on, or will, or this one does from what is in the store. */
   #letGo(job: ActiveJob, failure: Failure): void {
     this.#active.remove(job)
+    for (const observer of this.#observers) observer.onLetGo?.(job.record)
     this.#options.pending.clearCancellation(job.key)
     job.discard(new StoreError(`${job.ref.id} goes on without this process`), true)
     this.#shared?.holders.release(job.ref)
@@ -660,22 +675,6 @@ export class JobManager {
     return isGone
   }
 
-  /** How many jobs wait in the queue of all; 0 where nobody can be asked, which the check of the queue says. */
-  async #countShared(): Promise<number> {
-    try {
-      return (await this.#shared?.replicas.countWaiting(0))?.waiting ?? 0
-    } catch (error) {
-      if (error instanceof StoreError) return 0
-      throw error
-    }
-  }
-
-  async #checkStore(): Promise<{ ok: boolean; detail?: string }> {
-    if (this.#options.eventLog.isFailing)
-      return { ok: false, detail: 'the last commit failed and is being tried again' }
-    return check(this.#options.store.check())
-  }
-
   async #write(change: StoreChange): Promise<boolean> {
     return (await this.#ask(change))?.ok === true
   }
@@ -693,18 +692,4 @@ function outcomeOfEnd(answer: EndAnswer): RequestOutcome {
 
 function unavailable(): TetherError {
   return new TetherError('TETHER_STORE_UNAVAILABLE', 'the store does not take writes at the moment; try again')
-}
-
-async function check(checking: Promise<void>): Promise<{ ok: boolean; detail?: string }> {
-  try {
-    await checking
-    return { ok: true }
-  } catch (error) {
-    return { ok: false, detail: messageOf(error) }
-  }
-}
-
-function stuckCheck(stuck: number, maxAbandoned: number): { ok: boolean; detail?: string } {
-  if (stuck === 0) return { ok: true }
-  return { ok: stuck <= maxAbandoned, detail: `${stuck} abandoned, of which ${maxAbandoned} may be` }
 }

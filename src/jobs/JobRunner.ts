@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { EventLog } from '../eventlog/EventLog.ts'
 import type { ExecutionReport } from '../execution/Execution.ts'
 import type { TaskExecutionOrchestrator } from '../execution/TaskExecutionOrchestrator.ts'
-import type { CancelKind, Cause } from '../job/cancellation.ts'
+import type { CancelKind, Cause, Phase } from '../job/cancellation.ts'
 import type { Failure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
 import type { JobKey } from '../job/key.ts'
@@ -30,6 +30,8 @@ export interface JobRunnerOptions {
   readonly maxAbandoned: number
   /** A job that was forfeited has settled here, and its end is not written by this process. */
   readonly onForfeited?: (job: ActiveJob, failure: Failure) => void
+  /** Told of a job that was asked to end and has settled, `tookMs` after the request. */
+  readonly onStopped?: (phase: Phase, tookMs: number) => void
   readonly onDeadline: (job: ActiveJob, kind: CancelKind, cause: Cause, reason: string) => void
 }
 
@@ -113,7 +115,8 @@ export class JobRunner {
       return
     }
     const isWritten = this.#conclude(job, report)
-    if (report.end.kind === 'abandoned') await this.#keepAbandoned(job, report.end.settled)
+    if (report.end.kind === 'abandoned') await this.#keepAbandoned(job, report.end.settled, report.requestedAtMs)
+    else this.#noteStopped(job, report.requestedAtMs)
     await isWritten
   }
 
@@ -137,21 +140,30 @@ export class JobRunner {
   }
 
   /** The slot is given up while few functions are stuck; past the limit slots are kept, or the process would fill up with them. */
-  async #keepAbandoned(job: ActiveJob, settled: Promise<void>): Promise<void> {
+  async #keepAbandoned(job: ActiveJob, settled: Promise<void>, requestedAtMs?: number): Promise<void> {
     const { clock, maxAbandoned } = this.#options
     this.#stuck.set(job.key, { id: job.ref.id, task: job.record.task, since: new Date(clock.now()).toISOString() })
-    const noted = this.#noteSettled(job, settled)
+    const noted = this.#noteSettled(job, settled, requestedAtMs)
     if (this.#stuck.size > maxAbandoned) await noted
   }
 
-  async #noteSettled(job: ActiveJob, settled: Promise<void>): Promise<void> {
+  async #noteSettled(job: ActiveJob, settled: Promise<void>, requestedAtMs: number | undefined): Promise<void> {
     await settled
     this.#stuck.delete(job.key)
+    this.#noteStopped(job, requestedAtMs)
     this.#options.logger.warn({ jobId: job.ref.id }, 'an abandoned function settled')
     // Where the log could not be written, the job ended `failed` and has no such field.
     if (job.decided.status !== 'abandoned') return
     const settledAt = this.#options.clock.now()
     this.#options.eventLog.push({ change: { kind: 'settled', ref: job.ref, settledAt }, settle: () => undefined })
+  }
+
+  /** One that ended by itself after all was not stopped. */
+  #noteStopped({ decided }: ActiveJob, requestedAtMs: number | undefined): void {
+    if (requestedAtMs === undefined || !('receipt' in decided) || decided.receipt === undefined) return
+    const request = 'cancellation' in decided ? decided.cancellation : 'stop' in decided ? decided.stop : undefined
+    if (request === undefined) return
+    this.#options.onStopped?.(request.phase, this.#options.clock.monotonicMs() - requestedAtMs)
   }
 
   #observerOf(job: ActiveJob): Parameters<TaskExecutionOrchestrator['executeTask']>[0]['observer'] {

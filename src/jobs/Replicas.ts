@@ -55,6 +55,14 @@ export interface Hint {
   readonly holderId?: string
 }
 
+/** Hints since the start of this process. `failed`: not known to have been sent. `lost`: on their way to this process. */
+export interface HintCounts {
+  readonly sent: number
+  readonly failed: number
+  readonly received: number
+  readonly lost: number
+}
+
 export interface LostReplica {
   readonly id: string
   readonly owned: readonly JobRef[]
@@ -130,6 +138,7 @@ export interface Replicas {
   forget(replica: string): Promise<void>
   /** How long ago this process last heard what others ask of it, in ms. */
   readonly unheardForMs: number
+  readonly hintCounts: HintCounts
   /** Calls `listener` with what others tell this process. Returns its undo. */
   onHint(listener: (hint: Hint) => void): () => void
   /** Calls `listener` with changes of every job's status, whichever process made them. Returns its undo. */

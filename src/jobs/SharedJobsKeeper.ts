@@ -15,11 +15,11 @@ import type { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
 import { isRetried } from './isRetried.ts'
 import type { JobEnder } from './JobEnder.ts'
+import type { FoundBy } from './JobObserver.ts'
 import type { JobQueue } from './JobQueue.ts'
 import type { JobSharing } from './JobSharing.ts'
 import { type JobStarter, waitsUntil } from './JobStarter.ts'
-import { limitsOf } from './limitsOf.ts'
-import type { Hint, LostReplica } from './Replicas.ts'
+import type { AskedRequest, Hint, LostReplica } from './Replicas.ts'
 
 export interface SharedJobsKeeperOptions extends JobSharing {
   readonly clock: Clock
@@ -36,6 +36,8 @@ export interface SharedJobsKeeperOptions extends JobSharing {
   readonly cancelPollMs: number
   /** The policy of a job that runs here was changed through another process. */
   readonly onPolicyChanged: (job: ActiveJob) => Promise<void>
+  /** Told of a request that came without its hint. */
+  readonly onFound: (by: FoundBy) => void
 }
 
 /** What others asked is told at once; where this process has not heard from them for so long, it looks for itself. */
@@ -169,7 +171,7 @@ export class SharedJobsKeeper {
 
   noteAnswer(job: ActiveJob, result: ChangeResult): void {
     if (!result.ok) this.#forfeit(job, result.why === 'sequence' ? LOG_LOST : TAKEN_AWAY)
-    else if (result.isAsked === true) void this.#look([job])
+    else if (result.isAsked === true) void this.#look([job], 'answer')
   }
 
   /**
@@ -268,13 +270,15 @@ export class SharedJobsKeeper {
   }
 
   /** Hands jobs that run here what was asked of them. */
-  async #look(jobs: readonly ActiveJob[]): Promise<void> {
-    const { replicas, ender } = this.#options
+  async #look(jobs: readonly ActiveJob[], foundBy?: FoundBy): Promise<void> {
+    const { replicas, ender, onFound } = this.#options
     try {
       const asked = await replicas.asked(jobs.map(({ ref }) => ref))
       for (const [index, job] of jobs.entries()) {
         const request = asked[index]
-        if (request !== undefined) void ender.handAsked(job, request)
+        if (request === undefined) continue
+        if (foundBy !== undefined && isNews(job, request)) onFound(foundBy)
+        void ender.handAsked(job, request)
       }
     } catch (error) {
       this.#onFailed('what others asked could not be read; it is looked for again', error)
@@ -292,7 +296,7 @@ export class SharedJobsKeeper {
     const isDue = replicas.unheardForMs >= UNHEARD_MS || nowMs - this.#lastPollMs >= RARE_POLL_MS
     if (isDue && active.size > 0) {
       this.#lastPollMs = nowMs
-      await this.#look([...active])
+      await this.#look([...active], 'poll')
     }
     if (!this.#isClosed) this.#schedulePoll()
   }
@@ -401,4 +405,10 @@ export class SharedJobsKeeper {
   #onFailed(message: string, error: unknown): void {
     if (!this.#isClosed) this.#options.logger.error({ err: messageOf(error) }, message)
   }
+}
+
+/** Whether it would move the job: what a hint told of has done so already, though it may not be written yet. */
+function isNews({ decided, isDecided }: ActiveJob, { kind }: AskedRequest): boolean {
+  if (isDecided || decided.status === 'cancelling') return false
+  return kind === 'cancel' || decided.status !== 'stopping'
 }

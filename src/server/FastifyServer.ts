@@ -4,10 +4,10 @@ import { fastifySwagger } from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Clock } from '../clock.ts'
+import type { HealthReport } from '../health/HealthReport.ts'
+import { TetherError } from '../job/error.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
-import { Access } from './access/Access.ts'
-import { addAccess } from './access/addAccess.ts'
-import type { Authenticate } from './access/Identity.ts'
+import type { Metrics } from '../metrics/Metrics.ts'
 import { setUpConnection } from './connections.ts'
 import { errorBody, routeNotFound, sendError } from './errors.ts'
 import { refuseHead } from './headRoutes.ts'
@@ -21,12 +21,14 @@ import { addExecuteRoutes } from './routes/execute.ts'
 import { addFileRoutes } from './routes/files.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobRoutes } from './routes/jobs.ts'
+import { addMetricsRoute } from './routes/metrics.ts'
 import { addPageRoutes } from './routes/pages.ts'
 import type { RouteApp } from './routes/RouteApp.ts'
 import { addTaskRoutes } from './routes/tasks.ts'
 import type { ServerConfig } from './ServerConfig.ts'
 import type { ServerContext } from './ServerContext.ts'
 import { type ServerCounters, zeroCounters } from './ServerCounters.ts'
+import type { ServerFigures } from './ServerFigures.ts'
 import type { ServerLogger } from './ServerLogger.ts'
 import { StreamQuota } from './StreamQuota.ts'
 import { JobFeed } from './sse/JobFeed.ts'
@@ -38,6 +40,9 @@ import { validatorCompiler } from './validation.ts'
 export interface FastifyServerOptions {
   readonly config: ServerConfig
   readonly jobs: JobManager
+  readonly health: HealthReport
+  /** What `GET /metrics` answers with. */
+  readonly metrics: Pick<Metrics, 'scrape'>
   readonly logger: ServerLogger
   readonly clock: Clock
   /** Says who sent a request. Default: the API token does. */
@@ -85,13 +90,15 @@ export class FastifyServer {
   #app: FastifyInstance | undefined
   #closing: Promise<void> | undefined
 
-  constructor({ config, jobs, logger, clock, authenticate, requestTimes = REQUEST_TIMES }: FastifyServerOptions) {
+  constructor({ config, jobs, health, metrics, logger, clock }: FastifyServerOptions) {
     this.#clock = clock
     this.#access = new Access({ config, clock, ...(authenticate === undefined ? {} : { authenticate }) })
     this.#requestTimes = requestTimes
     this.#context = {
       config,
       jobs,
+      health,
+      metrics,
       logger,
       counters: this.counters,
       budget: new ReaderBudget(config.maxBufferedBytes),
@@ -105,6 +112,11 @@ export class FastifyServer {
   /** How many responses are open that may stay so: streams, and requests that wait for an outcome. */
   get openCount(): number {
     return this.#context.open.size
+  }
+
+  figures(): ServerFigures {
+    const { open, budget } = this.#context
+    return { counters: { ...this.counters }, ...open.figures(), slow: budget.behind }
   }
 
   /** Settles when connections are taken. `url` is the address that was given, with the port that was picked. */
@@ -245,7 +257,7 @@ export class FastifyServer {
     addFileRoutes(app, context)
     addTaskRoutes(app, context)
     addHealthRoutes(app, context)
-    addDocsRoutes(app)
+    addMetricsRoute(app, context)
     addPageRoutes(app, pages)
   }
 }

@@ -1,4 +1,6 @@
+import type { HealthReport } from '../health/HealthReport.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
+import type { Metrics } from '../metrics/Metrics.ts'
 import type { ServerConfig } from './ServerConfig.ts'
 import type { StreamQuota } from './StreamQuota.ts'
 import type { JobFeed } from './sse/JobFeed.ts'
@@ -8,6 +10,8 @@ import type { StreamContext } from './sse/StreamContext.ts'
 export interface ServerContext extends StreamContext {
   readonly config: ServerConfig
   readonly jobs: JobManager
+  readonly health: HealthReport
+  readonly metrics: Pick<Metrics, 'scrape'>
   readonly quota: StreamQuota
   readonly feed: JobFeed
 }

@@ -63,6 +63,6 @@ export class WaitingServer {
 
   #readiness(): object {
     // Who asks is not looked at here: where there is a token, everybody is a stranger, and why is for the log.
-    return { ready: false, ...(this.#config.apiToken === undefined ? { checks: { store: { ok: false } } } : {}) }
+    return { ready: false, ...(this.#config.apiToken === undefined ? { checks: [{ name: 'store', ok: false }] } : {}) }
   }
 }

@@ -106,6 +106,23 @@ describe('a hint', () => {
     expect(handled).toBe(1)
   })
 
+  test('that was taken out of the stream is missed by who comes to the next one', async () => {
+    const server = await startServer()
+    const [left, right] = [await openHints(server.url, 'left'), await openHints(server.url, 'right')]
+    for (const name of ['a', 'b']) await left.send('right', hintNamed(name))
+    await server.run('DEL', 'tether:hints:right')
+    await left.send('right', hintNamed('c'))
+    await left.send('other', hintNamed('d'))
+    await left.send('right', hintNamed('e'))
+    const names = namesHeardBy(right)
+    await eventually('the rest is heard', () => names.length === 2)
+    expect(right.counts).toEqual({ sent: 0, failed: 0, received: 2, lost: 2 })
+    expect(left.counts).toEqual({ sent: 5, failed: 0, received: 0, lost: 0 })
+    await server.kill()
+    expect(await left.send('right', hintNamed('f'))).toBe(false)
+    expect(left.counts).toMatchObject({ sent: 5, failed: 1 })
+  })
+
   test('that nobody reads takes little memory, and goes in the end', async () => {
     const server = await startServer()
     const left = await openHints(server.url, 'left')

@@ -44,11 +44,14 @@ describe('a store that fails for a while', () => {
     store.holdCommits(async () => {
       if (isFailing) throw new StoreError('the disk is full, says the test')
     })
-    await eventually('the failure shows', async () => !(await tether.jobs.health()).checks['store']?.ok)
-    expect((await tether.jobs.health()).isReady).toBe(false)
+    await eventually(
+      'the failure shows',
+      async () => !(await tether.health.ready()).checks.find(({ name }) => name === 'store')?.ok,
+    )
+    expect((await tether.health.ready()).isReady).toBe(false)
     await expect(tether.jobs.start(startOf('counts', 1))).rejects.toMatchObject({ code: 'TETHER_STORE_UNAVAILABLE' })
     isFailing = false
-    await eventually('it is well again', async () => (await tether.jobs.health()).isReady)
+    await eventually('it is well again', async () => (await tether.health.ready()).isReady)
     const later = await tether.jobs.start(startOf('counts', 2))
     expect((await tether.jobs.outcome(later.ref)).status).toBe('succeeded')
     await end(tether, ref, 'cancel', { waitMs: 5000 })

@@ -35,7 +35,7 @@ describe.each(levels)('cancelling an isolated task at the level %s', (level) => 
       expect(view).toMatchObject({ status: 'cancelled', receipt: { confirmed: true, survivors: [] } })
       expect(view.receipt?.abortedToSettledMs).toBeGreaterThan(settleMs / 2)
       expect(view.receipt?.abortedToSettledMs).toBeLessThan(settleMs + MARGIN_MS)
-      expect((await tether.jobs.health()).stuck).toEqual([])
+      expect((await tether.health.ready()).stuck).toEqual([])
     },
   )
 

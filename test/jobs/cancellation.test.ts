@@ -282,17 +282,17 @@ describe('a function that does not settle', () => {
       status: 'abandoned',
       receipt: { confirmed: false, abortedToSettledMs: null },
     })
-    expect((await tether.jobs.health()).stuck).toMatchObject([{ id: ref.id, task: 'deaf' }])
+    expect((await tether.health.ready()).stuck).toMatchObject([{ id: ref.id, task: 'deaf' }])
     const quick = await tether.jobs.start(startOf('quick', null))
     expect(await tether.jobs.outcome(quick.ref)).toMatchObject({ status: 'succeeded' })
-    expect((await tether.jobs.health()).isReady).toBe(true)
+    expect((await tether.health.ready()).isReady).toBe(true)
     go.open()
     const settled = await eventually('it is noted that it settled', async () => {
       const view = await tether.jobs.job(ref)
       return view.settledAt !== undefined && view
     })
     expect(settled.status).toBe('abandoned')
-    expect((await tether.jobs.health()).stuck).toEqual([])
+    expect((await tether.health.ready()).stuck).toEqual([])
   })
 
   test('keeps its slot where too many are stuck, and the server is not ready', async () => {
@@ -307,7 +307,7 @@ describe('a function that does not settle', () => {
     await tether.jobs.outcome(ref)
     const quick = await tether.jobs.start(startOf('quick', null))
     expect((await tether.jobs.job(quick.ref)).status).toBe('queued')
-    expect((await tether.jobs.health()).isReady).toBe(false)
+    expect((await tether.health.ready()).isReady).toBe(false)
     go.open()
     expect(await tether.jobs.outcome(quick.ref)).toMatchObject({ status: 'succeeded' })
   })

@@ -114,7 +114,7 @@ describe('a shutdown', () => {
     const waiting = await before.jobs.start(startOf('quick', null))
     await untilRunning(before, running.ref)
     const stopped = before.stop()
-    expect((await before.jobs.health()).isReady).toBe(false)
+    expect((await before.health.ready()).isReady).toBe(false)
     const outcome = before.jobs.outcome(running.ref)
     go.open()
     expect(await outcome).toMatchObject({ status: 'succeeded', result: 'finished' })

@@ -152,10 +152,10 @@ describe('a job whose policy is not continue, after a restart', () => {
   test('and may wait no longer than its queueTimeoutMs ends timed_out, though its grace is longer', async () => {
     const policy = { onDisconnect: 'cancel', disconnectGraceMs: 60_000, queueTimeoutMs: 5_000 } as const
     const { after, clock, ref } = await waiting(policy)
-    expect((await after.jobs.health()).queued).toBe(1)
+    expect((await after.health.ready()).queued).toBe(1)
     clock.jump(5_000)
     expect((await after.jobs.outcome(ref)).status).toBe('timed_out')
-    expect((await after.jobs.health()).queued).toBe(0)
+    expect((await after.health.ready()).queued).toBe(0)
   })
 
   test('waits for 10 s also where its policy is changed to a shorter grace', async () => {

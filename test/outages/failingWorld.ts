@@ -27,7 +27,7 @@ export async function openFailingWorld(options: Omit<WorldOptions, 'wrapStore'> 
   store.check = () => (outage.isFailing ? Promise.reject(new StoreError('still full')) : check())
   const recover = async (): Promise<void> => {
     outage.isFailing = false
-    await eventually('it is ready again', async () => (await tether.jobs.health()).isReady)
+    await eventually('it is ready again', async () => (await tether.health.ready()).isReady)
   }
   return { tether, store, outage, recover }
 }

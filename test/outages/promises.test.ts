@@ -209,7 +209,7 @@ test('a store that does not answer is one that fails: starts are refused after i
   const gate = new Gate()
   store.holdCommits(() => gate.opened)
   const first = ask(tether.url, '/jobs', { body: { task: 'quick', input: 1, jobId: ID } })
-  await eventually('it is not ready', async () => !(await tether.jobs.health()).isReady)
+  await eventually('it is not ready', async () => !(await tether.health.ready()).isReady)
   expect(await ask(tether.url, '/jobs', { body: { task: 'quick', input: 2 } })).toMatchObject({
     status: 503,
     json: { code: 'TETHER_STORE_UNAVAILABLE' },
@@ -217,7 +217,7 @@ test('a store that does not answer is one that fails: starts are refused after i
   gate.open()
   // What was under way may have taken effect, so it was not withdrawn: its answer is what became of it.
   expect((await first).status).toBe(202)
-  await eventually('it is ready', async () => (await tether.jobs.health()).isReady)
+  await eventually('it is ready', async () => (await tether.health.ready()).isReady)
   expect((await ask(tether.url, '/jobs', { body: { task: 'quick', input: 2 } })).status).toBe(202)
 })
 

@@ -107,7 +107,7 @@ describe('a job whose log cannot be written', () => {
     // What the reader had seen is in it.
     const seen = textOf(parseFrames(client.received.replaceAll(/\r\n[0-9a-f]+\r\n/g, '')))
     expect(textOf(events).startsWith(seen)).toBe(true)
-    await eventually('it is ready again', async () => (await tether.jobs.health()).isReady)
+    await eventually('it is ready again', async () => (await tether.health.ready()).isReady)
   })
 
   test('has a reader that comes meanwhile cut off after what is written, and lets it have the rest afterwards', async () => {
@@ -256,7 +256,7 @@ describe('while nothing can be written', () => {
       expect(answer.headers.get('retry-after')).toMatch(/^\d+$/)
     }
     outage.isFailing = false
-    await eventually('it is ready again', async () => (await tether.jobs.health()).isReady)
+    await eventually('it is ready again', async () => (await tether.health.ready()).isReady)
     expect((await ask(tether.url, `/jobs/${ID}`)).status).toBe(404)
     expect(tether.jobs.activeCount).toBe(0)
     // And the same start goes through now.
@@ -278,7 +278,7 @@ describe('while nothing can be written', () => {
       expect(answer).toMatchObject({ status: 503, json: { code: 'TETHER_STORE_UNAVAILABLE' } })
     }
     outage.isFailing = false
-    await eventually('it is ready again', async () => (await tether.jobs.health()).isReady)
+    await eventually('it is ready again', async () => (await tether.health.ready()).isReady)
     expect((await jobOf(tether.url, running.id)).policy.onDisconnect).toBe('continue')
     expect((await ask(tether.url, `/jobs/${done.id}`)).status).toBe(200)
     expect((await ask(tether.url, `/jobs/${done.id}`, { method: 'DELETE' })).status).toBe(204)
@@ -315,8 +315,8 @@ describe('a disk that is full', async () => {
     await eventually('it has said something', async () => (await tether.jobs.job(ref)).lastSeq > 5)
     disk.fill()
     await eventually('it was aborted', () => ended.length === 1)
-    const { checks } = await tether.jobs.health()
-    expect(checks['store']?.ok).toBe(false)
+    const { checks } = await tether.health.ready()
+    expect(checks.find(({ name }) => name === 'store')?.ok).toBe(false)
     disk.empty()
     expect(await endOf(tether, ref)).toMatchObject({ status: 'failed', failure: { code: 'TETHER_STORE_FAILED' } })
     const events = await expectWhole(tether, ref)
@@ -356,9 +356,12 @@ describe('a database that another process has locked', () => {
     const { ref } = await tether.jobs.start(startOf('speaks', null))
     await untilRunning(tether, ref)
     using outside = lock(dataDir)
-    await eventually('the lock shows', async () => !(await tether.jobs.health()).checks['store']?.ok)
+    await eventually(
+      'the lock shows',
+      async () => !(await tether.health.ready()).checks.find(({ name }) => name === 'store')?.ok,
+    )
     outside.exec('ROLLBACK')
-    await eventually('it is well again', async () => (await tether.jobs.health()).isReady)
+    await eventually('it is well again', async () => (await tether.health.ready()).isReady)
     const before = (await tether.jobs.job(ref)).lastSeq
     await eventually('it goes on', async () => (await tether.jobs.job(ref)).lastSeq > before)
     await end(tether, ref, 'cancel', { waitMs: 5000 })

@@ -23,6 +23,8 @@ interface Row {
 }
 
 class SilentResponse extends LiveResponse {
+  readonly kind = 'outcome'
+  protected readonly sentEvents = 0
   protected readonly heartbeat = ''
   override onClosed(): void {}
   override shutDown(): void {}

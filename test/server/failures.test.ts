@@ -39,6 +39,8 @@ test('a defect is 500 without details, and is logged with them', async () => {
   const server = new FastifyServer({
     config: readConfig({ PORT: '0' }),
     jobs: tether.jobs,
+    health: tether.health,
+    metrics: tether.metrics,
     logger: pino({ level: 'warn' }, { write: (line) => lines.push(line) }),
     clock: systemClock,
   })
@@ -91,7 +93,8 @@ test('what comes for a stream that is over is counted, and fails nothing', async
 
 test('closing a server that never listened is harmless, and an address of IPv6 is one that a client can use', async () => {
   const tether = await openWorld()
-  const options = { jobs: tether.jobs, logger: pino({ level: 'silent' }), clock: systemClock }
+  const { jobs, health, metrics } = tether
+  const options = { jobs, health, metrics, logger: pino({ level: 'silent' }), clock: systemClock }
   await new FastifyServer({ ...options, config: readConfig({ PORT: '0' }) }).close()
   const server = new FastifyServer({ ...options, config: readConfig({ PORT: '0', HOST: '::1' }) })
   onTestFinished(() => server.close())

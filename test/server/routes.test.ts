@@ -544,7 +544,13 @@ describe('the rest', () => {
     const { url } = await openWorld()
     expect(await ask(url, '/health/live')).toMatchObject({
       status: 200,
-      json: { live: true, checks: { process: { ok: true } } },
+      json: {
+        live: true,
+        checks: [
+          { name: 'process', ok: true },
+          { name: 'event_loop', ok: true },
+        ],
+      },
     })
     expect(await ask(url, '/health/ready')).toMatchObject({
       status: 200,
@@ -553,7 +559,7 @@ describe('the rest', () => {
         draining: false,
         stuck: [],
         containment: { level: 'group' },
-        checks: { store: { ok: true } },
+        checks: ['store', 'disk', 'event_loop', 'containment', 'stuck', 'draining'].map((name) => ({ name, ok: true })),
       },
     })
   })
@@ -575,7 +581,7 @@ describe('the rest', () => {
       'GET /jobs/{id}/events',
       'GET /jobs/{id}/files',
       'GET /jobs/{id}/files/{*}',
-      'GET /jobs/{id}/requests',
+      'GET /metrics',
       'GET /tasks',
       'PATCH /jobs/{id}',
       'POST /execute',

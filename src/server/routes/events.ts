@@ -34,7 +34,7 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
       const { query, presence, caller } = request
       const statuses = parseStatuses(query.status)
       if (presence.isGone) return abandon(reply)
-      const stream = new SseStream(presence, context)
+      const stream = new SseStream(presence, context, 'all_jobs')
       const unsubscribe = feed.subscribe(stream, {
         tenant: caller.tenant,
         statuses,

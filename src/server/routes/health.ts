@@ -1,8 +1,14 @@
 import { Type } from 'typebox'
+import type { Check } from '../../health/Check.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import type { RouteApp } from './RouteApp.ts'
 
-const Checks = Type.Record(Type.String(), Type.Object({ ok: Type.Boolean(), detail: Type.Optional(Type.String()) }))
+const Checks = Type.Array(
+  Type.Object(
+    { name: Type.String(), ok: Type.Boolean(), detail: Type.Optional(Type.String()) },
+    { additionalProperties: Type.Union([Type.Number(), Type.String(), Type.Boolean()]), description: 'with figures' },
+  ),
+)
 
 const Live = Type.Object({ live: Type.Boolean(), checks: Type.Optional(Checks) })
 
@@ -17,13 +23,16 @@ const Ready = Type.Object({
 })
 
 /** Protocol, section 3: for load balancers. They need neither token nor Host, and get no details without. */
-export function addHealthRoutes(app: RouteApp, { jobs }: ServerContext): void {
+export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void {
   const config = { isHealth: true }
 
   app.get(
     '/health/live',
     { config, schema: { summary: 'Whether the process answers', tags: ['health'], response: { 200: Live } } },
-    (request) => ({ live: true, ...(request.isTrusted ? { checks: { process: { ok: true } } } : {}) }),
+    (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      return { live: true, ...(request.isTrusted ? { checks: health.live().map(shown) } : {}) }
+    },
   )
 
   app.get(
@@ -37,13 +46,13 @@ export function addHealthRoutes(app: RouteApp, { jobs }: ServerContext): void {
       },
     },
     async (request, reply) => {
-      const { checks, isReady, isDraining, stuck, containment, running, queued } = await jobs.health()
+      const { checks, isReady, isDraining, stuck, containment, running, queued } = await health.ready()
       reply.code(isReady ? 200 : 503).header('cache-control', 'no-store')
       if (!request.isTrusted) return { ready: isReady }
       return {
         ready: isReady,
         draining: isDraining,
-        checks: { ...checks },
+        checks: checks.map(shown),
         stuck: [...stuck],
         containment,
         running,
@@ -51,4 +60,8 @@ export function addHealthRoutes(app: RouteApp, { jobs }: ServerContext): void {
       }
     },
   )
+}
+
+function shown({ figures, ...check }: Check): Omit<Check, 'figures'> {
+  return { ...check, ...figures }
 }

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ClosesWithPresence, Presence } from '../Presence.ts'
 import type { ServerCounters } from '../ServerCounters.ts'
+import type { ResponseKind, Sent } from '../ServerFigures.ts'
 import { bytesTakenOf } from './kernelProgress.ts'
 
 /** How many sweeps in a row a response may be silent, or the kernel may take nothing of it. */
@@ -23,6 +24,8 @@ export abstract class LiveResponse implements ClosesWithPresence {
   #silentSweeps = 0
   #stalledSweeps = 0
   #bytesTaken = 0
+  /** Where it goes out, also when that is over, and what the kernel had taken of it before: connections are used again. */
+  #sentOn: { readonly socket: Socket; readonly bytesBefore: number } | undefined
 
   constructor(presence: Presence, counters: ServerCounters) {
     this.presence = presence
@@ -32,6 +35,11 @@ export abstract class LiveResponse implements ClosesWithPresence {
 
   /** What is written when nothing else was for long. */
   protected abstract readonly heartbeat: string
+
+  abstract readonly kind: ResponseKind
+
+  /** How many events were written to it. */
+  protected abstract readonly sentEvents: number
 
   /** The connection is over, for whatever reason. */
   abstract onClosed(): void
@@ -44,8 +52,20 @@ export abstract class LiveResponse implements ClosesWithPresence {
     return this.raw.socket
   }
 
+  /** Counted where it is asked for, so that nothing is counted at each write. */
+  get sent(): Sent {
+    const on = this.#sentOn
+    return { bytes: on === undefined ? 0 : bytesTakenOf(on.socket) - on.bytesBefore, events: this.sentEvents }
+  }
+
   destroy(): void {
     this.raw.destroy()
+  }
+
+  /** Said before the head goes out. */
+  protected noteBegin(): void {
+    const { socket } = this.raw
+    if (socket !== null) this.#sentOn = { socket, bytesBefore: bytesTakenOf(socket) }
   }
 
   /** Said by whoever writes. */

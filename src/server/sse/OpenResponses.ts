@@ -1,4 +1,5 @@
 import type { Clock } from '../../clock.ts'
+import type { ResponseKind, Sent } from '../ServerFigures.ts'
 import type { LiveResponse, SweepLimits } from './LiveResponse.ts'
 
 /** A silent response is written to after three quarters of `heartbeatMs`: sweeps are this much rarer than the limit is long. */
@@ -15,6 +16,8 @@ export class OpenResponses {
   readonly #sweepMs: number
   readonly #limits: SweepLimits
   readonly #open = new Set<LiveResponse>()
+  /** By those that are over. */
+  readonly #sent = ofEachKind((): Sent => ({ bytes: 0, events: 0 }))
   #cancelSweep: (() => void) | undefined
   #onEmpty: (() => void) | undefined
   #onOpened: (() => void) | undefined
@@ -51,8 +54,20 @@ export class OpenResponses {
     this.#cancelSweep ??= this.#clock.schedule(this.#sweepMs, () => this.#sweep(this.#open.values()))
   }
 
+  /** How many of each kind are open, and what all of them since the start were sent. */
+  figures(): { readonly open: Record<ResponseKind, number>; readonly sent: Record<ResponseKind, Sent> } {
+    const open = ofEachKind(() => 0)
+    const sent = { ...this.#sent }
+    for (const response of this.#open) {
+      open[response.kind] += 1
+      sent[response.kind] = sumOf(sent[response.kind], response.sent)
+    }
+    return { open, sent }
+  }
+
   remove(response: LiveResponse): void {
-    this.#open.delete(response)
+    const { kind } = response
+    if (this.#open.delete(response)) this.#sent[kind] = sumOf(this.#sent[kind], response.sent)
     if (this.#open.size > 0) return
     this.#cancelSweep?.()
     this.#cancelSweep = undefined
@@ -87,4 +102,12 @@ export class OpenResponses {
       ? this.#clock.schedule(this.#sweepMs, () => this.#sweep(this.#open.values()))
       : this.#clock.schedule(0, () => this.#sweep(rest))
   }
+}
+
+function sumOf(a: Sent, b: Sent): Sent {
+  return { bytes: a.bytes + b.bytes, events: a.events + b.events }
+}
+
+function ofEachKind<T>(make: () => T): Record<ResponseKind, T> {
+  return { job: make(), all_jobs: make(), outcome: make() }
 }

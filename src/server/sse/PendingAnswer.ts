@@ -8,6 +8,8 @@ import type { StreamContext } from './StreamContext.ts'
  * proxies from taking the connection for idle.
  */
 export class PendingAnswer extends LiveResponse {
+  readonly kind = 'outcome'
+  protected readonly sentEvents = 0
   readonly #open: StreamContext['open']
 
   constructor(presence: Presence, context: Pick<StreamContext, 'open' | 'counters'>) {
@@ -28,6 +30,7 @@ export class PendingAnswer extends LiveResponse {
     }
     reply.hijack()
     reply.request.body = undefined
+    this.noteBegin()
     this.raw.writeHead(200)
     this.raw.flushHeaders()
     this.#open.add(this)

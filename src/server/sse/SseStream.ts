@@ -24,16 +24,20 @@ const SSE_HEADERS = {
  * How large that budget is depends on how many readers are behind (ReaderBudget.ts).
  */
 export class SseStream extends LiveResponse implements FrameSink {
+  readonly kind: 'job' | 'all_jobs'
   readonly #context: StreamContext
   #sse: FastifyReply['sse'] | undefined
   #reader: JobReader | undefined
   #onEnd: (() => void) | undefined
   #joined = ''
+  /** Events besides those of the reader. */
+  #pushedEvents = 0
   /** Defined while the kernel has to take something before there is more. */
   #catchUp: (() => void) | undefined
 
-  constructor(presence: Presence, context: StreamContext) {
+  constructor(presence: Presence, context: StreamContext, kind: 'job' | 'all_jobs' = 'job') {
     super(presence, context.counters)
+    this.kind = kind
     this.#context = context
   }
 
@@ -46,6 +50,7 @@ export class SseStream extends LiveResponse implements FrameSink {
     this.#onEnd = onEnd
     this.#sse = reply.sse
     this.presence.attach(this)
+    this.noteBegin()
     reply.headers({ ...SSE_HEADERS, ...headers })
     reply.sse.keepAlive()
     reply.sse.sendHeaders(200)
@@ -55,7 +60,11 @@ export class SseStream extends LiveResponse implements FrameSink {
     this.#context.open.add(this)
   }
 
-  /** Lets the frames of `reader` come, which is closed with the stream; that may be over by now. */
+  protected get sentEvents(): number {
+    return this.#pushedEvents + (this.#reader?.sentCount ?? 0)
+  }
+
+  /** Lets the frames of `reader` come. */
   follow(reader: JobReader): void {
     if (this.isOver) {
       reader.close()
@@ -79,14 +88,15 @@ export class SseStream extends LiveResponse implements FrameSink {
     return this.#hasRoom()
   }
 
-  /** Takes frames without a budget: for who looks by itself how much waits. */
-  push(frames: string): void {
+  /** Takes the frame of one event without a budget: for who looks by itself how much waits. */
+  push(frame: string): void {
     if (this.isOver || this.raw.destroyed) {
       this.counters.framesAfterEnd += 1
       return
     }
     this.noteWrite()
-    this.#join(frames)
+    this.#pushedEvents += 1
+    this.#join(frame)
   }
 
   /** What waits for the kernel. */
@@ -150,6 +160,7 @@ export class SseStream extends LiveResponse implements FrameSink {
     this.isOver = true
     this.#catchUp?.()
     this.presence.release()
+    this.#pushedEvents = this.sentEvents
     this.#reader?.close()
     this.#reader = undefined
     this.#joined = ''

@@ -1,0 +1,60 @@
+import type { Clock } from '../clock.ts'
+import { messageOf } from '../job/messageOf.ts'
+import type { Check, Finding, Probe } from './Check.ts'
+
+/** All who ask within this get one answer: anybody may ask, as often as they like. */
+const SHARED_MS = 1000
+/** What has not answered by then is down, as far as anybody can tell. */
+const PATIENCE_MS = 2000
+
+/** Probes, run for whoever asks, at most once a second, and never a second time while the first has not answered. */
+export class SharedProbes {
+  readonly #clock: Clock
+  readonly #probes: readonly Probe[]
+  readonly #pending = new Map<Probe, Promise<Finding>>()
+  #last: { readonly beganMs: number; readonly checks: Promise<readonly Check[]> } | undefined
+
+  constructor(clock: Clock, probes: readonly Probe[]) {
+    this.#clock = clock
+    this.#probes = probes
+  }
+
+  /** Settles within about two seconds, and never rejects. */
+  run(): Promise<readonly Check[]> {
+    const nowMs = this.#clock.monotonicMs()
+    if (this.#last === undefined || nowMs - this.#last.beganMs >= SHARED_MS) {
+      this.#last = { beganMs: nowMs, checks: Promise.all(this.#probes.map((probe) => this.#check(probe))) }
+    }
+    return this.#last.checks
+  }
+
+  async #check(probe: Probe): Promise<Check> {
+    const late = Promise.withResolvers<Finding>()
+    const cancelTimer = this.#clock.schedule(PATIENCE_MS, () =>
+      late.resolve({ ok: false, detail: `no answer for ${PATIENCE_MS} ms` }),
+    )
+    const finding = await Promise.race([this.#begin(probe), late.promise])
+    cancelTimer()
+    return { name: probe.name, ...finding }
+  }
+
+  #begin(probe: Probe): Promise<Finding> {
+    const known = this.#pending.get(probe)
+    if (known !== undefined) return known
+    const begun = this.#measure(probe)
+    this.#pending.set(probe, begun)
+    void begun.then(() => this.#pending.delete(probe))
+    return begun
+  }
+
+  async #measure(probe: Probe): Promise<Finding> {
+    const beganMs = this.#clock.monotonicMs()
+    try {
+      const { figures, ...finding } = await probe.run()
+      const tookMs = Math.round((this.#clock.monotonicMs() - beganMs) * 100) / 100
+      return { ...finding, figures: { tookMs, ...figures } }
+    } catch (error) {
+      return { ok: false, detail: messageOf(error) }
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import type { Phase } from '../job/cancellation.ts'
+import type { StatusEvent } from '../job/event.ts'
+import type { JobRecord } from '../job/record.ts'
+import type { JobState } from '../job/state.ts'
+import { isTerminal } from '../job/status.ts'
+import type { FoundBy, JobObserver } from '../jobs/JobObserver.ts'
+import type { Family } from './Family.ts'
+import { Spread } from './Spread.ts'
+import { Tally } from './Tally.ts'
+
+/** Seconds. A stop takes milliseconds where a signal is heard, and up to `settleMs` or a model's call where it is not. */
+const STOP_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+const WAIT_BOUNDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800]
+const RUN_BOUNDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600]
+
+/**
+ * What becomes of jobs, counted once each change is in the log by the process that wrote it: the sum over all replicas counts each
+ * once. A task that is not registered (a restart without it) goes by `unknown`, so that there are no more series than tasks.
+ */
+export class JobFigures implements JobObserver {
+  readonly #isTask: (name: string) => boolean
+  readonly #created = new Tally(['task'])
+  readonly #ended = new Tally(['task', 'outcome'])
+  readonly #requeued = new Tally(['task'])
+  readonly #cancellations = new Tally(['cause', 'phase', 'confirmed'])
+  readonly #found = new Tally(['by'])
+  readonly #stops = new Spread(STOP_BOUNDS, ['phase'])
+  readonly #waits = new Spread(WAIT_BOUNDS, ['left'])
+  readonly #runs = new Spread(RUN_BOUNDS, ['task'])
+
+  constructor(isTask: (name: string) => boolean) {
+    this.#isTask = isTask
+  }
+
+  onStatus(record: JobRecord, event: StatusEvent): void {
+    const { state } = record
+    const task = this.#isTask(record.task) ? record.task : 'unknown'
+    if (event.type === 'job.queued') this.#created.add({ task })
+    if (event.type === 'job.requeued') this.#requeued.add({ task })
+    if (event.type === 'job.started' && state.attempt === 1) this.#countWait(record, state, 'started')
+    if (!isTerminal(state.status)) return
+    this.#ended.add({ task, outcome: state.status })
+    this.#countRequest(state)
+    if ('startedAt' in state && state.startedAt !== undefined) this.#countRun(task, state)
+    else this.#countWait(record, state, 'ended')
+  }
+
+  onStopped(phase: Phase, tookMs: number): void {
+    this.#stops.observe(tookMs / 1000, { phase: nameOf(phase) })
+  }
+
+  onRequestFound(by: FoundBy): void {
+    this.#found.add({ by })
+  }
+
+  /** `isShared`: there are other processes that may ask something of this one. */
+  families(isShared: boolean): readonly Family[] {
+    return [
+      {
+        kind: 'counter',
+        name: 'tether_jobs_created_total',
+        help: 'Jobs that were recorded, child jobs too.',
+        labelNames: this.#created.labelNames,
+        read: () => this.#created,
+      },
+      {
+        kind: 'counter',
+        name: 'tether_jobs_ended_total',
+        help: 'Jobs that have ended, by outcome.',
+        labelNames: this.#ended.labelNames,
+        read: () => this.#ended,
+      },
+      {
+        kind: 'counter',
+        name: 'tether_jobs_requeued_total',
+        help: 'Jobs that wait again, because the process that ran them was gone.',
+        labelNames: this.#requeued.labelNames,
+        read: () => this.#requeued,
+      },
+      {
+        kind: 'counter',
+        name: 'tether_cancellations_total',
+        help: 'Jobs that have ended after a cancel or a stop, by the request that decided; confirmed is "none" where there is no receipt.',
+        labelNames: this.#cancellations.labelNames,
+        read: () => this.#cancellations,
+      },
+      {
+        kind: 'histogram',
+        name: 'tether_stop_seconds',
+        help: 'From the request to end a job until its function had settled and what it held was looked for.',
+        ...readOf(this.#stops),
+      },
+      {
+        kind: 'histogram',
+        name: 'tether_queue_wait_seconds',
+        help: 'How long jobs waited for their first slot, by how they left the queue; without child jobs.',
+        ...readOf(this.#waits),
+      },
+      {
+        kind: 'histogram',
+        name: 'tether_job_run_seconds',
+        help: 'From the claim of a job to its end.',
+        ...readOf(this.#runs),
+      },
+      ...(isShared
+        ? [
+            {
+              kind: 'counter',
+              name: 'tether_requests_found_total',
+              help: 'Requests of other replicas that came without their hint: found by the poll, or in the answer to a write.',
+              labelNames: this.#found.labelNames,
+              read: () => this.#found,
+            } as const,
+          ]
+        : []),
+    ]
+  }
+
+  #countRequest(state: JobState): void {
+    const request = requestOf(state)
+    if (request === undefined) return
+    const { cause } = request
+    const receipt = 'receipt' in state ? state.receipt : undefined
+    const phase = nameOf(request.phase)
+    this.#cancellations.add({ cause, phase, confirmed: receipt === undefined ? 'none' : String(receipt.confirmed) })
+    // One that ran is told of when it has settled, by a clock that nobody sets.
+    if (phase === 'queued' && 'endedAt' in state) {
+      this.#stops.observe(secondsFrom(Date.parse(request.requestedAt), state.endedAt), { phase })
+    }
+  }
+
+  #countWait({ createdAt, parentId }: JobRecord, state: JobState, left: 'started' | 'ended'): void {
+    const until = left === 'started' && 'startedAt' in state ? state.startedAt : 'endedAt' in state ? state.endedAt : 0
+    if (parentId !== undefined || until === undefined) return
+    this.#waits.observe(secondsFrom(createdAt, until), { left })
+  }
+
+  #countRun(task: string, state: JobState): void {
+    if ('endedAt' in state && 'startedAt' in state && state.startedAt !== undefined) {
+      this.#runs.observe(secondsFrom(state.startedAt, state.endedAt), { task })
+    }
+  }
+}
+
+/** What decided how the job ended: a cancellation above the stop that it followed. */
+function requestOf(state: JobState): { cause: string; phase: Phase; requestedAt: string } | undefined {
+  if ('cancellation' in state && state.cancellation !== undefined) return state.cancellation
+  return 'stop' in state ? state.stop : undefined
+}
+
+/** Without the name of a tool: anybody may give one any name. */
+function nameOf(phase: Phase): string {
+  return phase.startsWith('tool:') ? 'tool' : phase
+}
+
+/** Wall time may be set back. */
+function secondsFrom(startMs: number, endMs: number): number {
+  return Math.max(0, endMs - startMs) / 1000
+}
+
+function readOf<L extends string>(
+  spread: Spread<L>,
+): Pick<Family & { kind: 'histogram' }, 'bounds' | 'labelNames' | 'read'> {
+  return { bounds: spread.bounds, labelNames: spread.labelNames, read: () => spread.read() }
+}

@@ -1,0 +1,22 @@
+import type { Sample } from './Family.ts'
+
+/** Counts by labels. Where the labels have few values so does it: whoever adds sees to that. */
+export class Tally<L extends string> implements Iterable<Sample> {
+  readonly labelNames: readonly L[]
+  readonly #counts = new Map<string, { readonly labels: Readonly<Record<L, string>>; value: number }>()
+
+  constructor(labelNames: readonly L[]) {
+    this.labelNames = labelNames
+  }
+
+  add(labels: Readonly<Record<L, string>>, by = 1): void {
+    const key = this.labelNames.map((name) => labels[name]).join('\n')
+    const count = this.#counts.get(key)
+    if (count === undefined) this.#counts.set(key, { labels, value: by })
+    else count.value += by
+  }
+
+  [Symbol.iterator](): IterableIterator<Sample> {
+    return this.#counts.values()
+  }
+}

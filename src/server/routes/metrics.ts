@@ -1,0 +1,22 @@
+import { Type } from 'typebox'
+import type { ServerContext } from '../ServerContext.ts'
+import { errorResponses } from '../schemas/error.ts'
+import type { RouteApp } from './RouteApp.ts'
+
+/** Protocol, section 3: for Prometheus. It needs the token like any other route. */
+export function addMetricsRoute(app: RouteApp, { metrics }: ServerContext): void {
+  app.get(
+    '/metrics',
+    {
+      schema: {
+        summary: 'What this server has done and how it stands, as text for Prometheus',
+        tags: ['health'],
+        response: { 200: Type.String(), ...errorResponses('TETHER_UNAUTHORIZED', 'TETHER_HOST_REFUSED') },
+      },
+    },
+    async (_request, reply) => {
+      const { contentType, text } = await metrics.scrape()
+      return reply.type(contentType).header('cache-control', 'no-store').send(text)
+    },
+  )
+}
