@@ -38,6 +38,14 @@ import { sweepLeftovers } from './resources/processes/sweepLeftovers.ts'
 import type { Authenticate } from './server/access/Identity.ts'
 import { FastifyServer } from './server/FastifyServer.ts'
 import { WaitingServer } from './server/WaitingServer.ts'
+import { type DirectoryLock, lockDirectory, makeFolder } from './store/DirectoryLock.ts'
+import type { JobStore } from './store/JobStore.ts'
+import { openSqliteJobStore } from './store/sqlite/SqliteJobStore.ts'
+import { agent } from './tasks/agent.ts'
+import { command } from './tasks/command.ts'
+import { loadTasks } from './tasks/loadTasks.ts'
+import { ticks } from './tasks/ticks.ts'
+import { JobSpans } from './tracing/JobSpans.ts'
 
 export interface TetherOptions {
   readonly config: Config
@@ -101,6 +109,7 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   const tasks = await registryOf(config, options.tasks ?? [])
   const jobFigures = new JobFigures((name) => tasks.find(name) !== undefined)
   const logFigures = new LogFigures()
+  const spans = new JobSpans()
   const eventLog = new EventLog({
     store,
     clock,
@@ -170,7 +179,8 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
     retainJobsMs: config.retainJobsMs,
     policyDefaults: { settleMs: config.settleMs, maxRunMs: config.maxRunMs },
     cancelPollMs: config.cancelPollMs,
-    observers: [jobFigures],
+    observers: [jobFigures, spans],
+    spans,
     ...(engine === undefined ? {} : { engine }),
   })
   const recovered = await jobs.recover()

@@ -30,7 +30,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   'openShared.ts': { mayImport: ['*'] },
 
   server: {
-    mayImport: ['jobs', 'execution', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES],
+    mayImport: ['jobs', 'execution', 'tracing', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES],
     typesOnly: ['metrics', 'health'],
   },
   // Counted where it happens, read when somebody scrapes: prom-client is loaded then.
@@ -39,9 +39,11 @@ const RULES: Readonly<Record<string, Rule>> = {
     typesOnly: ['jobs', 'eventlog', 'server/ServerFigures.ts'],
     packages: ['prom-client'],
   },
+  // The API alone, which does nothing where no SDK is registered.
+  tracing: { mayImport: ['job', ...LEAVES], typesOnly: ['jobs'], packages: ['@opentelemetry/api'] },
   health: { mayImport: ['job', ...LEAVES], typesOnly: ['jobs', 'metrics'], packages: ['node:fs/promises'] },
-  jobs: { mayImport: ['execution', 'resources', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
-  execution: { mayImport: ['resources', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
+  jobs: { mayImport: ['execution', 'resources', 'tracing', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
+  execution: { mayImport: ['resources', 'tracing', 'eventlog', 'store', 'cancellation', 'job', ...LEAVES] },
   eventlog: { mayImport: ['store', 'job', ...LEAVES] },
   cancellation: { mayImport: ['job', ...LEAVES] },
   resources: { mayImport: ['job', ...LEAVES] },

@@ -5,6 +5,7 @@ import type { JobPolicy } from '../job/policy.ts'
 import type { JobRecord } from '../job/record.ts'
 import type { JobRequest } from '../job/request.ts'
 import type { JobState } from '../job/state.ts'
+import type { TraceCarrier } from '../job/trace.ts'
 import { StoreError } from '../store/JobStore.ts'
 
 /** Fields of a job's hash from which `shortRecordOf` makes a record. */
@@ -19,6 +20,7 @@ export const SHORT_FIELDS = [
   'parentId',
   'workspaceOf',
   'idempotencyKey',
+  'trace',
   'fingerprint',
   'state',
   'settledAt',
@@ -40,6 +42,7 @@ export function fieldsOf(record: JobRecord): readonly string[] {
     parentId === undefined ? [] : ['parentId', parentId],
     record.workspaceOf === undefined ? [] : ['workspaceOf', record.workspaceOf],
     idempotencyKey === undefined ? [] : ['idempotencyKey', idempotencyKey],
+    record.trace === undefined ? [] : ['trace', JSON.stringify(record.trace)],
     inputFieldsOf(record.input),
     stateFieldsOf(record.state),
   ].flat()
@@ -113,6 +116,7 @@ function recordWith(fields: Hash, input: Json, result: Json): JobRecord {
     ...(group === undefined ? {} : { group: group as GroupId }),
     ...(parentId === undefined ? {} : { parentId: parentId as JobId }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+    ...(fields.optional('trace') === undefined ? {} : { trace: fields.json('trace') as unknown as TraceCarrier }),
     ...(workspaceOf === undefined ? {} : { workspaceOf: workspaceOf as JobId }),
     fingerprint: fields.text('fingerprint'),
     state: stateWith(fields, result),

@@ -1,3 +1,4 @@
+import type { Context } from '@opentelemetry/api'
 import type { JobScope } from '../cancellation/JobScope.ts'
 import type { JobLog } from '../eventlog/JobLog.ts'
 import type { Json } from '../job/json.ts'
@@ -27,6 +28,8 @@ export interface ExecutionOrder {
   /** Whose workspace it works in: its own, or that of a parent that shares it. */
   readonly workspaceKey: JobKey
   readonly observer: ExecutionObserver & { onEvent(): void }
+  /** The job's span; undefined where nobody traces. */
+  readonly trace?: Context
 }
 
 /** What of it a job's context needs, also where that is in another process than the order. */

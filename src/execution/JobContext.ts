@@ -13,6 +13,8 @@ import { unless } from '../resources/files/systemError.ts'
 import { JobConnections } from '../resources/http/JobConnections.ts'
 import type { ModelProviders } from '../resources/model/ModelProviders.ts'
 import type { Containment } from '../resources/processes/Containment.ts'
+import { inSpan } from '../tracing/inSpan.ts'
+import { innermost } from '../tracing/traces.ts'
 import { describeArtifact } from './artifact.ts'
 import type { Execution } from './Execution.ts'
 import type { ContextOrder } from './ExecutionOrder.ts'
@@ -218,6 +220,7 @@ export class JobContext implements TaskContext {
       scope: this.#scope,
       emit: (event) => this.#emit(event),
       onUsage: (usage) => this.#execution.addUsage(usage),
+      trace: this.#order.trace,
       conceal: (error) => models.conceal(error),
     })
   }
@@ -236,7 +239,13 @@ export class JobContext implements TaskContext {
     this.#toolCalls += 1
     const callId = `call_${this.#toolCalls}`
     const surroundings = { scope: this.#scope, emit: (event: TaskEvent) => this.#emit(event), callId }
-    return this.#boundary(() => runTool(name, input, work, surroundings))
+    const terms = {
+      parent: innermost(this.#order.trace),
+      attributes: { 'gen_ai.operation.name': 'execute_tool', 'gen_ai.tool.name': name, 'gen_ai.tool.call.id': callId },
+      isExpected: (error: unknown) => this.#scope.isOwnStop(error),
+      failureIn: ({ ok }: ToolAnswer) => (ok === false ? 'tool_failed' : undefined),
+    }
+    return this.#boundary(() => inSpan(`execute_tool ${name}`, terms, () => runTool(name, input, work, surroundings)))
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { Context } from '@opentelemetry/api'
 import type { JobScope } from '../cancellation/JobScope.ts'
 import type { Clock } from '../clock.ts'
 import type { ChildRunner } from '../execution/ExecutionOrder.ts'
@@ -8,6 +9,8 @@ import { TetherError } from '../job/error.ts'
 import { TaskFailure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
 import type { JobState } from '../job/state.ts'
+import type { TraceCarrier } from '../job/trace.ts'
+import { carrierOf, innermost } from '../tracing/traces.ts'
 import type { ActiveJob } from './ActiveJob.ts'
 
 /** Protocol, section 2: a tree of jobs is at most this deep, and one job has at most so many children alive. */
@@ -21,11 +24,14 @@ export interface ChildSpec {
   readonly input: Json
   readonly timeoutMs: number
   readonly sharesWorkspace: boolean
+  readonly trace: TraceCarrier | undefined
 }
 
 export interface ChildJobsOptions {
   readonly clock: Clock
   readonly tasks: TaskRegistry
+  /** What runs for a job belongs below this, where it is below nothing else of the job's. */
+  readonly traceOf: (job: ActiveJob) => Context | undefined
   /** Makes a child, which is being recorded. */
   readonly create: (parent: ActiveJob, child: ChildSpec) => ActiveJob
   readonly run: (job: ActiveJob) => Promise<void>
@@ -57,7 +63,8 @@ export class ChildJobs {
     parent.aliveChildren += 1
     tree.alive += 1
     try {
-      const child = this.#options.create(parent, { task, input, timeoutMs, sharesWorkspace })
+      const trace = carrierOf(innermost(this.#options.traceOf(parent)))
+      const child = this.#options.create(parent, { task, input, timeoutMs, sharesWorkspace, trace })
       child.depth = parent.depth + 1
       child.tree = tree
       return resultOf(child, await this.#follow(parent, scope, child), scope)

@@ -1,4 +1,6 @@
 import type { Readable } from 'node:stream'
+import type { Context } from '@opentelemetry/api'
+import type { Logger } from 'pino'
 import type { PendingCancellations } from '../cancellation/PendingCancellations.ts'
 import type { Clock } from '../clock.ts'
 import type { EventLog, StoreHealth } from '../eventlog/EventLog.ts'
@@ -102,6 +104,8 @@ export interface JobManagerOptions {
   /** How often what others asked is looked for, where they cannot tell this process, ms. */
   readonly cancelPollMs?: number
   readonly observers?: readonly JobObserver[]
+  /** What runs for a job belongs below its span. It is one of the observers. */
+  readonly spans?: { contextOf(key: JobKey): Context | undefined }
 }
 
 /** A page of what was asked of a job. `next`: the number after which the next one begins. */
@@ -155,7 +159,9 @@ export class JobManager {
     const views = new JobViews(options)
     const shared = this.#shareWith(options.engine?.replicas, views)
     const ender: JobEnder = new JobEnder({ ...options, active, jobs, views, ...(shared && { shared }) })
+    const traceOf = (job: ActiveJob): Context | undefined => options.spans?.contextOf(job.key)
     const children = new ChildJobs({
+      traceOf,
       clock: options.clock,
       tasks: options.tasks,
       create: (parent, child) => this.#starter.createChild(parent, child),
@@ -169,6 +175,7 @@ export class JobManager {
     this.#runner = new JobRunner({
       ...options,
       children,
+      traceOf,
       ...(shared === undefined ? {} : { seal: (job: ActiveJob) => this.#keeper?.seal(job) ?? Promise.resolve() }),
       onForfeited: (job, failure) => this.#letGo(job, failure),
       onStopped: (phase, tookMs) => {
@@ -558,8 +565,10 @@ export class JobManager {
     await waitAtMost(this.#retention.stop(), DRAIN_PATIENCE_MS, this.#clock)
     for (const job of this.#active) {
       // A clean end without a terminal event is for jobs that wait for the next start, and for no others.
-      if (job.decided.status !== 'queued')
+      if (job.decided.status !== 'queued') {
         job.log.lose(new StoreError('the server ends before it could write the rest'))
+        for (const observer of this.#observers) observer.onLetGo?.(job.record)
+      }
       job.timers.close()
       job.holders.close()
     }

@@ -1,6 +1,9 @@
+import { type Context, context } from '@opentelemetry/api'
+import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { EventLog } from '../eventlog/EventLog.ts'
 import type { ExecutionReport } from '../execution/Execution.ts'
+import type { ExecutionOrder } from '../execution/ExecutionOrder.ts'
 import type { TaskExecutionOrchestrator } from '../execution/TaskExecutionOrchestrator.ts'
 import type { CancelKind, Cause, Phase } from '../job/cancellation.ts'
 import type { Failure } from '../job/failure.ts'
@@ -23,6 +26,8 @@ export interface JobRunnerOptions {
   readonly eventLog: EventLog
   readonly orchestrator: TaskExecutionOrchestrator
   readonly children: ChildJobs
+  /** The trace of the job's own span; undefined where nobody traces. */
+  readonly traceOf: (job: ActiveJob) => Context | undefined
   readonly replica: string
   /** Of a process that shares its jobs: makes the end that is about to be written stand, unless another was asked for. */
   readonly seal?: (job: ActiveJob) => Promise<void>
@@ -93,7 +98,8 @@ export class JobRunner {
     if (job.forfeit !== undefined) this.#options.onForfeited?.(job, job.forfeit)
     if (isClaimed !== true || job.forfeit !== undefined) return
     this.#armDeadlines(job)
-    const report = await orchestrator.executeTask({
+    const trace = this.#options.traceOf(job)
+    const order: ExecutionOrder = {
       key: job.key,
       ref: job.ref,
       task,
@@ -106,7 +112,11 @@ export class JobRunner {
       values: new StoredValues({ store, eventLog, tenant: job.record.tenant, task: task.name }),
       workspaceKey: workspaceKeyOf(job.record),
       observer: this.#observerOf(job),
-    })
+      ...(trace === undefined ? {} : { trace }),
+    }
+    // What the function does, and whatever instruments that, finds the job's span in its context.
+    const execute = (): Promise<ExecutionReport> => orchestrator.executeTask(order)
+    const report = await (trace === undefined ? execute() : context.with(trace, execute))
     if (job.decided.status !== 'cancelling' && job.forfeit === undefined) await this.#options.seal?.(job)
     if (job.forfeit !== undefined && isRetried(job.record, task)) {
       // For a process that can run it again.

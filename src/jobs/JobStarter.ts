@@ -9,6 +9,7 @@ import { mintJobId } from '../job/id.ts'
 import type { JobRef } from '../job/key.ts'
 import type { JobRecord } from '../job/record.ts'
 import { isTerminal } from '../job/status.ts'
+import type { TraceCarrier } from '../job/trace.ts'
 import type { JobView } from '../job/view.ts'
 import { type ChangeResult, type JobStore, type StoreChange, StoreError } from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
@@ -30,6 +31,8 @@ export interface StartRequest {
   readonly fingerprint: string
   readonly caller: Caller
   readonly idempotencyKey?: string
+  /** What the job belongs to. */
+  readonly trace?: TraceCarrier
   /** Holds the job from before it is recorded; one that has left already counts as having left. */
   readonly holder?: Holder
 }
@@ -225,6 +228,7 @@ export class JobStarter {
         policy,
         metadata: record.metadata,
         parentId: record.id,
+        ...(child.trace === undefined ? {} : { trace: child.trace }),
         ...(child.sharesWorkspace ? { workspaceOf: record.workspaceOf ?? record.id } : {}),
         fingerprint: '',
         state: { status: 'queued', attempt: 0 },
@@ -308,7 +312,7 @@ export class JobStarter {
   }
 
   #recordOf(request: StartRequest, task: RegisteredTask): JobRecord {
-    const { spec, caller, fingerprint, idempotencyKey } = request
+    const { spec, caller, fingerprint, idempotencyKey, trace } = request
     return {
       id: spec.jobId ?? mintJobId(),
       tenant: caller.tenant,
@@ -322,6 +326,7 @@ export class JobStarter {
       lastSeq: 0,
       ...(spec.group === undefined ? {} : { group: spec.group }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+      ...(trace === undefined ? {} : { trace }),
     }
   }
 

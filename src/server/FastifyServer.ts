@@ -14,7 +14,7 @@ import { refuseHead } from './headRoutes.ts'
 import { addJsonParser } from './jsonBody.ts'
 import { listenAt } from './listen.ts'
 import { type Pages, readPages } from './Pages.ts'
-import { addDocsRoutes } from './routes/docs.ts'
+import { traceRequest } from './requestSpans.ts'
 import { addEndingRoutes } from './routes/ending.ts'
 import { addEventRoutes } from './routes/events.ts'
 import { addExecuteRoutes } from './routes/execute.ts'
@@ -246,6 +246,31 @@ export class FastifyServer {
     this.#addRoutes(app, pages)
     await app.ready()
     return app
+  }
+
+  /** The order matters: a preflight bears no token, so it is answered after the check of its origin and before that of a token. */
+  async #addSecurity(app: FastifyInstance): Promise<void> {
+    const { config } = this.#context
+    const gate = new Gate(config)
+    app.addHook('onRequest', traceRequest)
+    app.addHook('onRequest', (request, _reply, done) => {
+      if (this.#closing !== undefined) throw new TetherError('TETHER_DRAINING', 'the server is closing')
+      gate.assertSite(request)
+      done()
+    })
+    if (config.allowedOrigins.length > 0) {
+      await app.register(fastifyCors, {
+        origin: [...config.allowedOrigins],
+        methods: ['GET', 'POST', 'PATCH', 'DELETE'],
+        allowedHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'Last-Event-ID'],
+        exposedHeaders: ['X-Tether-Job-Id', 'X-Tether-Holder', 'X-Tether-Delivery', 'Location', 'Retry-After'],
+        maxAge: 600,
+      })
+    }
+    app.addHook('onRequest', (request, _reply, done) => {
+      gate.assertToken(request)
+      done()
+    })
   }
 
   #addRoutes(app: RouteApp, pages: Pages): void {

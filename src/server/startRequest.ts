@@ -7,6 +7,7 @@ import type { JobPolicy, OnDisconnect } from '../job/policy.ts'
 import type { Holder } from '../jobs/Holder.ts'
 import type { JobSpec } from '../jobs/JobSpec.ts'
 import type { StartRequest } from '../jobs/JobStarter.ts'
+import { carrierOf } from '../tracing/traces.ts'
 import type { StartBody } from './schemas/startJob.ts'
 
 const MAX_METADATA_BYTES = 16 * 1024
@@ -22,10 +23,12 @@ export function startRequestOf(
   holder?: Holder,
 ): StartRequest {
   const idempotencyKey = idempotencyKeyOf(request)
+  const trace = request.trace && carrierOf(request.trace)
   return {
     spec: specOf(body, defaultPolicy),
     fingerprint: fingerprintOf(body),
     caller: request.caller,
+    ...(trace === undefined ? {} : { trace }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     ...(holder === undefined ? {} : { holder }),
   }

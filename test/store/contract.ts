@@ -84,6 +84,7 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
           parentId: parseJobId('job_parent'),
           workspaceOf: parseJobId('job_grandparent'),
           idempotencyKey: 'key 1',
+          trace: { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: text },
           input: { text, deep: [{ text }, 1e300, -0.5, true] },
           metadata: { text },
           tenant: 'other',

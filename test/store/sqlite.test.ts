@@ -110,7 +110,7 @@ describe('opening', () => {
     expect(await after.listRequests(refTo(runs), { after: 0, limit: 10 })).toEqual([{ number: 1, ...request }])
     await after.close()
     // And from then on it is one of this version.
-    expect(look(path).prepare('PRAGMA user_version').get()).toEqual({ user_version: 5 })
+    expect(look(path).prepare('PRAGMA user_version').get()).toEqual({ user_version: 6 })
   })
 
   test('refuses a database from a newer version, and leaves it as it is', async () => {
@@ -119,7 +119,7 @@ describe('opening', () => {
     newer.exec('CREATE TABLE future (a); PRAGMA user_version = 99')
     newer.close()
     const before = statSync(path)
-    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 5/)
+    await expect(openStore(path)).rejects.toThrow(/has version 99, and this program knows versions up to 6/)
     expect(statSync(path).mtimeMs).toBe(before.mtimeMs)
   })
 

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { context, ROOT_CONTEXT } from '@opentelemetry/api'
 import type { CancellationRequest } from '../../job/cancellation.ts'
 import type { TaskEvent } from '../../job/event.ts'
 import { failureOf, TaskFailure } from '../../job/failure.ts'
@@ -190,7 +191,9 @@ export class IsolatedRun {
     const { scope } = this.#execution
     const leave = scope.enter('child')
     const options = { sharesWorkspace, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
-    const work = (): Promise<Json> => this.#order.children.run(scope, task, input, options)
+    const { children, trace = ROOT_CONTEXT } = this.#order
+    // What a process sends is heard in the context of whoever started it, which may have been another job.
+    const work = (): Promise<Json> => context.with(trace, () => children.run(scope, task, input, options))
     let end: ChildJobEnd
     try {
       end = { kind: 'returned', result: await (isShielded ? scope.shield(work) : work()) }

@@ -6,9 +6,12 @@ import type {
   LanguageModelV4StreamResult,
   LanguageModelV4Usage,
 } from '@ai-sdk/provider'
+import { type Context, context, type Span, SpanKind, trace } from '@opentelemetry/api'
 import type { JobScope } from '../../cancellation/JobScope.ts'
 import type { TaskEvent } from '../../job/event.ts'
 import type { Usage } from '../../job/receipt.ts'
+import { failSpan, typeOf } from '../../tracing/inSpan.ts'
+import { innermost, isTraced, tracer } from '../../tracing/traces.ts'
 import { refusalOf } from '../refusalOf.ts'
 
 export interface ModelSurroundings {
@@ -18,6 +21,8 @@ export interface ModelSurroundings {
   readonly onUsage: (usage: Usage) => void
   /** Takes what is secret out of an error of the server's; returns it. */
   readonly conceal: (error: unknown) => unknown
+  /** The job's span; undefined where nobody traces. */
+  readonly trace?: Context | undefined
 }
 
 /**
@@ -46,11 +51,12 @@ export class JobModel implements LanguageModelV4 {
     const call = await this.#begin(options)
     let usage: Usage | undefined
     try {
-      const result = await this.#model.doGenerate({ ...options, abortSignal: call.signal })
+      const result = await call.within(() => this.#model.doGenerate({ ...options, abortSignal: call.signal }))
       call.assertWanted()
       usage = usageOf(result.usage)
       return result
     } catch (error) {
+      call.noteError(error)
       call.assertWanted()
       throw this.#surroundings.conceal(error)
     } finally {
@@ -62,10 +68,13 @@ export class JobModel implements LanguageModelV4 {
   async doStream(options: LanguageModelV4CallOptions): Promise<LanguageModelV4StreamResult> {
     const call = await this.#begin(options)
     try {
-      const { stream, ...rest } = await this.#model.doStream({ ...options, abortSignal: call.signal })
+      const { stream, ...rest } = await call.within(() =>
+        this.#model.doStream({ ...options, abortSignal: call.signal }),
+      )
       call.assertWanted()
       return { ...rest, stream: followed(stream, call, this.#surroundings.conceal) }
     } catch (error) {
+      call.noteError(error)
       await call.end(undefined)
       call.assertWanted()
       throw this.#surroundings.conceal(error)
@@ -76,12 +85,13 @@ export class JobModel implements LanguageModelV4 {
     const { scope, emit } = this.#surroundings
     const refusal = refusalOf(scope)
     if (refusal !== undefined) return refusal
-    const call = new ModelCall(this.modelId, this.#surroundings, options.abortSignal)
+    const call = new ModelCall(this, this.#surroundings, options.abortSignal)
     try {
       await emit({ type: 'model.started', model: this.modelId })
       // A stop that came while the log had no room is met before the request goes out.
       scope.checkpoint()
     } catch (error) {
+      call.noteError(error)
       await call.end(undefined)
       throw error
     }
@@ -96,12 +106,25 @@ class ModelCall {
   readonly #abort = new AbortController()
   readonly #leave: () => void
   readonly #undos: (() => void)[] = []
+  readonly #parent: Context
+  readonly #span: Span
   #isOver = false
 
-  constructor(model: string, surroundings: ModelSurroundings, own: AbortSignal | undefined) {
+  constructor(
+    { modelId, provider }: Pick<LanguageModelV4, 'modelId' | 'provider'>,
+    surroundings: ModelSurroundings,
+    own: AbortSignal | undefined,
+  ) {
     const { scope } = surroundings
-    this.#model = model
+    this.#model = modelId
     this.#surroundings = surroundings
+    this.#parent = innermost(surroundings.trace)
+    const attributes = {
+      'gen_ai.operation.name': 'chat',
+      'gen_ai.request.model': modelId,
+      'gen_ai.provider.name': provider,
+    }
+    this.#span = tracer.startSpan(`chat ${modelId}`, { kind: SpanKind.CLIENT, attributes }, this.#parent)
     this.#leave = scope.enter('model')
     const isShielded = scope.isShielded
     // Not AbortSignal.any: a job may make thousands of calls, and each would leave something on its signal.
@@ -124,6 +147,18 @@ class ModelCall {
     if (scope.isCancelled) scope.checkpoint()
   }
 
+  /** Sends the request, with the call's own span in its context where there is one. */
+  within<T>(send: () => PromiseLike<T>): PromiseLike<T> {
+    return isTraced(this.#span) ? context.with(trace.setSpan(this.#parent, this.#span), send) : send()
+  }
+
+  /** What a call fails with that the job was cancelled under says nothing of the model. */
+  noteError(error: unknown): void {
+    const { scope } = this.#surroundings
+    if (scope.isCancelled || scope.isOwnStop(error)) this.#span.addEvent('stopped')
+    else failSpan(this.#span, typeOf(error))
+  }
+
   /** Once; later calls do nothing. */
   async end(usage: Usage | undefined): Promise<void> {
     if (this.#isOver) return
@@ -131,11 +166,18 @@ class ModelCall {
     this.#leave()
     for (const undo of this.#undos) undo()
     if (usage !== undefined) this.#surroundings.onUsage(usage)
+    this.#endSpan(usage)
     await this.#surroundings.emit({
       type: 'model.finished',
       model: this.#model,
       ...(usage === undefined ? {} : { usage }),
     })
+  }
+
+  #endSpan(usage: Usage | undefined): void {
+    if (usage?.inputTokens !== undefined) this.#span.setAttribute('gen_ai.usage.input_tokens', usage.inputTokens)
+    if (usage?.outputTokens !== undefined) this.#span.setAttribute('gen_ai.usage.output_tokens', usage.outputTokens)
+    this.#span.end()
   }
 }
 
@@ -158,8 +200,10 @@ function followed(
             return
           }
           if (value.type === 'finish') usage = usageOf(value.usage)
+          if (value.type === 'error') call.noteError(value.error)
           controller.enqueue(value.type === 'error' ? { ...value, error: conceal(value.error) } : value)
         } catch (error) {
+          call.noteError(error)
           await call.end(usage)
           call.assertWanted()
           throw conceal(error)

@@ -71,6 +71,7 @@ export class JobTable {
       JSON.stringify(record.metadata),
       endedAtOf(record.state),
       record.workspaceOf ?? null,
+      record.trace === undefined ? null : JSON.stringify(record.trace),
     )
     const job = Number(lastInsertRowid)
     this.#statements.insertInput.run(job, JSON.stringify(record.input))
@@ -173,7 +174,7 @@ export function openJobTable(sqlite: DatabaseSync): JobTable {
   return new JobTable({
     insert:
       sqlite.prepare(`INSERT INTO jobs (tenant, id, task, created_at, status, last_seq, group_id, parent_id, idempotency_key,
-      fingerprint, policy, state, metadata, ended_at, workspace_of) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+      fingerprint, policy, state, metadata, ended_at, workspace_of, trace) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
     insertInput: sqlite.prepare('INSERT INTO inputs (job, json) VALUES (?, ?)'),
     insertResult: sqlite.prepare('INSERT INTO results (job, json) VALUES (?, ?)'),
     move: sqlite.prepare(

@@ -3,12 +3,14 @@ import type { Json } from '../../job/json.ts'
 import type { JobPolicy } from '../../job/policy.ts'
 import type { JobRecord } from '../../job/record.ts'
 import type { JobState } from '../../job/state.ts'
+import type { TraceCarrier } from '../../job/trace.ts'
 import { StoreError } from '../JobStore.ts'
 import { integer, optionalText, type Row, text } from './columns.ts'
 
 /** The columns of `jobs` that `recordOf` reads. */
 export const RECORD_COLUMNS = `jobs.job, jobs.tenant, jobs.id, jobs.task, jobs.created_at, jobs.status, jobs.last_seq, jobs.group_id,
-  jobs.parent_id, jobs.idempotency_key, jobs.fingerprint, jobs.policy, jobs.state, jobs.metadata, jobs.workspace_of`
+  jobs.parent_id, jobs.idempotency_key, jobs.fingerprint, jobs.policy, jobs.state, jobs.metadata, jobs.workspace_of,
+  jobs.trace`
 
 /** A state as its column holds it, and its result, which has a table of its own. */
 export function splitState(state: JobState): { readonly json: string; readonly result: string | undefined } {
@@ -34,6 +36,7 @@ function recordWith(row: Row, input: Json, result: Json): JobRecord {
   const parentId = optionalText(row, 'parent_id')
   const workspaceOf = optionalText(row, 'workspace_of')
   const idempotencyKey = optionalText(row, 'idempotency_key')
+  const hasTrace = optionalText(row, 'trace') !== undefined
   const state = parse(row, 'state') as unknown as JobState
   return {
     id: text(row, 'id') as JobId,
@@ -47,6 +50,7 @@ function recordWith(row: Row, input: Json, result: Json): JobRecord {
     ...(parentId === undefined ? {} : { parentId: parentId as JobId }),
     ...(workspaceOf === undefined ? {} : { workspaceOf: workspaceOf as JobId }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+    ...(hasTrace ? { trace: parse(row, 'trace') as unknown as TraceCarrier } : {}),
     fingerprint: text(row, 'fingerprint'),
     state: state.status === 'succeeded' ? { ...state, result } : state,
     lastSeq: integer(row, 'last_seq'),

@@ -4,7 +4,7 @@ import { StoreError } from '../JobStore.ts'
 import { integer } from './columns.ts'
 
 /** What `user_version` says in a file of this program. A change of the tables below counts it up and comes with its migration. */
-const SCHEMA_VERSION = 5
+const SCHEMA_VERSION = 6
 
 /**
  * - `jobs.job` is what every other table names a job by. AUTOINCREMENT: what is left of a deleted job's log must never be taken
@@ -35,6 +35,7 @@ const TABLES = `
     metadata TEXT NOT NULL,
     ended_at INTEGER,
     workspace_of TEXT,
+    trace TEXT,
     UNIQUE (tenant, id)
   ) STRICT;
   CREATE UNIQUE INDEX jobs_by_key ON jobs (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
@@ -124,22 +125,8 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
   4: `
     ALTER TABLE jobs ADD COLUMN workspace_of TEXT;
   `,
-  5: `
-    CREATE TABLE requests (
-      tenant TEXT NOT NULL,
-      id TEXT NOT NULL,
-      number INTEGER NOT NULL,
-      json TEXT NOT NULL,
-      PRIMARY KEY (tenant, id, number)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE strays (
-      place INTEGER PRIMARY KEY AUTOINCREMENT,
-      tenant TEXT NOT NULL,
-      id TEXT NOT NULL,
-      until INTEGER NOT NULL,
-      UNIQUE (tenant, id)
-    ) STRICT;
-    CREATE INDEX strays_by_end ON strays (until);
+  6: `
+    ALTER TABLE jobs ADD COLUMN trace TEXT;
   `,
 }
 

@@ -1,0 +1,40 @@
+import { type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { traceOfRequest, tracer } from '../tracing/traces.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What is started by the request belongs below this; undefined for one that only looks. */
+    trace: Context | undefined
+  }
+}
+
+/** Requests that start, change or end something get a span, from their first byte until the answer is over. */
+export function traceRequest(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+  request.trace = request.method === 'GET' ? undefined : beginSpan(request, reply)
+  done()
+}
+
+function beginSpan(request: FastifyRequest, reply: FastifyReply): Context {
+  const parent = traceOfRequest(request.headers)
+  const { method } = request
+  const route = request.routeOptions.url ?? 'unknown route'
+  const attributes = { 'http.request.method': method, 'http.route': route, 'url.scheme': request.protocol }
+  const span = tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, attributes }, parent)
+  // A stream that was left ends with nothing but this.
+  if (span.isRecording()) reply.raw.once('close', () => endSpan(span, request, reply))
+  return trace.setSpan(parent, span)
+}
+
+function endSpan(span: Span, { params }: FastifyRequest, { raw }: FastifyReply): void {
+  const jobId = raw.getHeader('x-tether-job-id') ?? idIn(params)
+  if (typeof jobId === 'string') span.setAttribute('tether.job.id', jobId)
+  span.setAttribute('http.response.status_code', raw.statusCode)
+  if (!raw.writableFinished) span.addEvent('client_disconnected')
+  if (raw.statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+  span.end()
+}
+
+function idIn(params: unknown): unknown {
+  return typeof params === 'object' && params !== null && 'id' in params ? params.id : undefined
+}
