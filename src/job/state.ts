@@ -1,4 +1,4 @@
-import type { Cancellation } from './cancellation.ts'
+import type { CancelKind, Cancellation } from './cancellation.ts'
 import type { Failure } from './failure.ts'
 import type { Json } from './json.ts'
 import type { Receipt } from './receipt.ts'
@@ -58,3 +58,11 @@ export type JobState =
       readonly settledAt?: number
     } & Started &
       Ended)
+
+/** What somebody asked that decides how the job ends, or has: a cancellation above the stop that it followed. */
+export function requestIn(state: JobState): { readonly kind: CancelKind; readonly request: Cancellation } | undefined {
+  if ('cancellation' in state && state.cancellation !== undefined) {
+    return { kind: 'cancel', request: state.cancellation }
+  }
+  return 'stop' in state && state.stop !== undefined ? { kind: 'stop', request: state.stop } : undefined
+}

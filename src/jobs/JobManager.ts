@@ -178,8 +178,8 @@ export class JobManager {
       traceOf,
       ...(shared === undefined ? {} : { seal: (job: ActiveJob) => this.#keeper?.seal(job) ?? Promise.resolve() }),
       onForfeited: (job, failure) => this.#letGo(job, failure),
-      onStopped: (phase, tookMs) => {
-        for (const observer of this.#observers) observer.onStopped?.(phase, tookMs)
+      onStopped: (stopped) => {
+        for (const observer of this.#observers) observer.onStopped?.(stopped)
       },
       onDeadline: (job, kind, cause, reason) => void ender.request(job, kind, cause, reason),
     })

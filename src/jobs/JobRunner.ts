@@ -5,18 +5,20 @@ import type { EventLog } from '../eventlog/EventLog.ts'
 import type { ExecutionReport } from '../execution/Execution.ts'
 import type { ExecutionOrder } from '../execution/ExecutionOrder.ts'
 import type { TaskExecutionOrchestrator } from '../execution/TaskExecutionOrchestrator.ts'
-import type { CancelKind, Cause, Phase } from '../job/cancellation.ts'
+import type { CancelKind, Cause } from '../job/cancellation.ts'
 import type { Failure } from '../job/failure.ts'
 import type { Json } from '../job/json.ts'
 import type { JobKey } from '../job/key.ts'
 import type { Receipt } from '../job/receipt.ts'
 import { workspaceKeyOf } from '../job/record.ts'
+import { requestIn } from '../job/state.ts'
 import type { JobCommand } from '../job/transition.ts'
 import type { Logger } from '../logger.ts'
 import type { JobStore } from '../store/JobStore.ts'
 import type { ActiveJob } from './ActiveJob.ts'
 import type { ChildJobs } from './ChildJobs.ts'
 import { isRetried } from './isRetried.ts'
+import type { Stopped } from './JobObserver.ts'
 import { StoredValues } from './StoredValues.ts'
 
 export interface JobRunnerOptions {
@@ -35,8 +37,7 @@ export interface JobRunnerOptions {
   readonly maxAbandoned: number
   /** A job that was forfeited has settled here, and its end is not written by this process. */
   readonly onForfeited?: (job: ActiveJob, failure: Failure) => void
-  /** Told of a job that was asked to end and has settled, `tookMs` after the request. */
-  readonly onStopped?: (phase: Phase, tookMs: number) => void
+  readonly onStopped?: (stopped: Stopped) => void
   readonly onDeadline: (job: ActiveJob, kind: CancelKind, cause: Cause, reason: string) => void
 }
 
@@ -171,9 +172,10 @@ export class JobRunner {
   /** One that ended by itself after all was not stopped. */
   #noteStopped({ decided }: ActiveJob, requestedAtMs: number | undefined): void {
     if (requestedAtMs === undefined || !('receipt' in decided) || decided.receipt === undefined) return
-    const request = 'cancellation' in decided ? decided.cancellation : 'stop' in decided ? decided.stop : undefined
-    if (request === undefined) return
-    this.#options.onStopped?.(request.phase, this.#options.clock.monotonicMs() - requestedAtMs)
+    const found = requestIn(decided)
+    if (found === undefined) return
+    const tookMs = this.#options.clock.monotonicMs() - requestedAtMs
+    this.#options.onStopped?.({ kind: found.kind, phase: found.request.phase, tookMs })
   }
 
   #observerOf(job: ActiveJob): Parameters<TaskExecutionOrchestrator['executeTask']>[0]['observer'] {

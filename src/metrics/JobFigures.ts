@@ -1,9 +1,9 @@
 import type { Phase } from '../job/cancellation.ts'
 import type { StatusEvent } from '../job/event.ts'
 import type { JobRecord } from '../job/record.ts'
-import type { JobState } from '../job/state.ts'
+import { type JobState, requestIn } from '../job/state.ts'
 import { isTerminal } from '../job/status.ts'
-import type { FoundBy, JobObserver } from '../jobs/JobObserver.ts'
+import type { FoundBy, JobObserver, Stopped } from '../jobs/JobObserver.ts'
 import type { Family } from './Family.ts'
 import { Spread } from './Spread.ts'
 import { Tally } from './Tally.ts'
@@ -24,7 +24,7 @@ export class JobFigures implements JobObserver {
   readonly #requeued = new Tally(['task'])
   readonly #cancellations = new Tally(['cause', 'phase', 'confirmed'])
   readonly #found = new Tally(['by'])
-  readonly #stops = new Spread(STOP_BOUNDS, ['phase'])
+  readonly #stops = new Spread(STOP_BOUNDS, ['phase', 'kind'])
   readonly #waits = new Spread(WAIT_BOUNDS, ['left'])
   readonly #runs = new Spread(RUN_BOUNDS, ['task'])
 
@@ -45,8 +45,8 @@ export class JobFigures implements JobObserver {
     else this.#countWait(record, state, 'ended')
   }
 
-  onStopped(phase: Phase, tookMs: number): void {
-    this.#stops.observe(tookMs / 1000, { phase: nameOf(phase) })
+  onStopped({ kind, phase, tookMs }: Stopped): void {
+    this.#stops.observe(tookMs / 1000, { phase: nameOf(phase), kind })
   }
 
   onRequestFound(by: FoundBy): void {
@@ -117,15 +117,16 @@ export class JobFigures implements JobObserver {
   }
 
   #countRequest(state: JobState): void {
-    const request = requestOf(state)
-    if (request === undefined) return
+    const found = requestIn(state)
+    if (found === undefined) return
+    const { kind, request } = found
     const { cause } = request
     const receipt = 'receipt' in state ? state.receipt : undefined
     const phase = nameOf(request.phase)
     this.#cancellations.add({ cause, phase, confirmed: receipt === undefined ? 'none' : String(receipt.confirmed) })
     // One that ran is told of when it has settled, by a clock that nobody sets.
     if (phase === 'queued' && 'endedAt' in state) {
-      this.#stops.observe(secondsFrom(Date.parse(request.requestedAt), state.endedAt), { phase })
+      this.#stops.observe(secondsFrom(Date.parse(request.requestedAt), state.endedAt), { phase, kind })
     }
   }
 
@@ -140,12 +141,6 @@ export class JobFigures implements JobObserver {
       this.#runs.observe(secondsFrom(state.startedAt, state.endedAt), { task })
     }
   }
-}
-
-/** What decided how the job ended: a cancellation above the stop that it followed. */
-function requestOf(state: JobState): { cause: string; phase: Phase; requestedAt: string } | undefined {
-  if ('cancellation' in state && state.cancellation !== undefined) return state.cancellation
-  return 'stop' in state ? state.stop : undefined
 }
 
 /** Without the name of a tool: anybody may give one any name. */

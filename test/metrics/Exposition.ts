@@ -17,11 +17,12 @@ export class Exposition {
   readonly series: readonly Series[]
   /** By family. */
   readonly types: ReadonlyMap<string, string>
+  readonly helps: ReadonlyMap<string, string>
 
   constructor(text: string) {
     const series: Series[] = []
     const types = new Map<string, string>()
-    const helps = new Set<string>()
+    const helps = new Map<string, string>()
     const closed = new Set<string>()
     let current = ''
     if (!text.endsWith('\n')) throw new Error('the text must end with a newline')
@@ -30,7 +31,7 @@ export class Exposition {
       const [, keyword, family = '', rest = ''] = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line) ?? []
       if (keyword === 'HELP') {
         if (helps.has(family)) throw new Error(`${family} has two helps`)
-        helps.add(family)
+        helps.set(family, rest)
       } else if (keyword === 'TYPE') {
         if (types.has(family)) throw new Error(`${family} has two types`)
         types.set(family, rest)
@@ -52,6 +53,7 @@ export class Exposition {
     for (const family of types.keys()) if (!helps.has(family)) throw new Error(`${family} has no help`)
     this.series = series
     this.types = types
+    this.helps = helps
     this.#assertUnique()
     for (const [family, type] of types) if (type === 'histogram') this.#assertHistogram(family)
   }
@@ -68,6 +70,13 @@ export class Exposition {
       .filter((series) => series.name === name)
       .filter((series) => Object.entries(labels).every(([label, value]) => series.labels[label] === value))
       .reduce((sum, { value }) => sum + value, 0)
+  }
+
+  /** The labels of a family's series, without `le`; undefined where it has no series. */
+  labelsOf(family: string): readonly string[] | undefined {
+    const suffix = this.types.get(family) === 'histogram' ? '_count' : ''
+    const found = this.series.find(({ name }) => name === family + suffix)
+    return found && Object.keys(found.labels)
   }
 
   #assertUnique(): void {

@@ -78,9 +78,10 @@ describe('jobs are counted', () => {
       'timed_out queued true 1',
     ])
     // The deaf one has not stopped.
-    expect(read.value('tether_stop_seconds_count', { phase: 'running' })).toBe(2)
-    expect(read.value('tether_stop_seconds_count', { phase: 'tool' })).toBe(1)
-    expect(read.value('tether_stop_seconds_count', { phase: 'queued' })).toBe(2)
+    expect(read.value('tether_stop_seconds_count', { phase: 'running', kind: 'cancel' })).toBe(1)
+    expect(read.value('tether_stop_seconds_count', { phase: 'running', kind: 'stop' })).toBe(1)
+    expect(read.value('tether_stop_seconds_count', { phase: 'tool', kind: 'cancel' })).toBe(1)
+    expect(read.value('tether_stop_seconds_count', { phase: 'queued', kind: 'cancel' })).toBe(2)
     expect(read.value('tether_queue_wait_seconds_count', { left: 'started' })).toBe(6)
     expect(read.value('tether_queue_wait_seconds_count', { left: 'ended' })).toBe(2)
     expect(read.value('tether_jobs_stuck')).toBe(1)
@@ -90,7 +91,7 @@ describe('jobs are counted', () => {
     deaf.open()
     await eventually('it is not stuck any more', async () => (await scrape(url)).value('tether_jobs_stuck') === 0)
     const after = await scrape(url)
-    expect(after.value('tether_stop_seconds_count', { phase: 'running' })).toBe(3)
+    expect(after.value('tether_stop_seconds_count', { phase: 'running', kind: 'cancel' })).toBe(2)
     expect(after.sum('tether_stop_seconds_sum', { phase: 'running' })).toBeGreaterThanOrEqual(0.1)
   })
 
