@@ -620,7 +620,6 @@ describe('the rest', () => {
     ['GET', '/execute/stream'],
     ['HEAD', '/jobs'],
     ['POST', '/'],
-    ['GET', '/metrics'],
   ])('%s %s is TETHER_ROUTE_NOT_FOUND', async (method, path) => {
     const { url } = await openWorld()
     const answer = await ask(url, path, { method })

@@ -14,7 +14,8 @@ test('a loop that blocks is named with file, line, function and job while it doe
   expect(blocked).toMatchObject({ level: 40, jobIds: [jobId], ...place })
   expect(blocked.ms).toBeGreaterThanOrEqual(1000)
   expect(blocked.replica).toMatch(/^tether-/)
-  expect(blocked.stack?.at(-1)).toContain(FIXTURE)
+  // Where another timer is due in the same turn, Node goes on with promises between the two, inside its own code.
+  expect(blocked.stack?.filter((frame) => !frame.includes('(node:')).at(-1)).toContain(FIXTURE)
 
   server.release(file)
   const over = await server.over(jobId)
