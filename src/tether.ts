@@ -18,6 +18,7 @@ import { WatchedOrchestrator } from './execution/watchdog/WatchedOrchestrator.ts
 import type { Finding, Probe } from './health/Check.ts'
 import { diskFinding, diskSpaceOf } from './health/diskSpace.ts'
 import { HealthReport } from './health/HealthReport.ts'
+import { SharedAnswer } from './health/SharedAnswer.ts'
 import { SharedProbes } from './health/SharedProbes.ts'
 import type { Containment } from './job/receipt.ts'
 import { JobManager } from './jobs/JobManager.ts'
@@ -191,7 +192,7 @@ export async function openTether(options: TetherOptions): Promise<Tether> {
   opened.defer(() => loop.stop())
   const health = new HealthReport({
     standing: () => jobs.standing(),
-    countShared: () => jobs.countShared(),
+    shared: new SharedAnswer(clock, () => jobs.countShared()),
     probes: new SharedProbes(clock, probesOf(store, config.dataDir, engine)),
     loop,
     containment,

@@ -2,6 +2,7 @@ import type { Containment } from '../job/receipt.ts'
 import type { JobsStanding } from '../jobs/JobManager.ts'
 import type { LoopDelay } from '../metrics/LoopDelay.ts'
 import type { Check } from './Check.ts'
+import type { SharedAnswer } from './SharedAnswer.ts'
 import type { SharedProbes } from './SharedProbes.ts'
 
 export interface Readiness {
@@ -16,8 +17,8 @@ export interface Readiness {
 
 export interface HealthReportOptions {
   readonly standing: () => JobsStanding
-  /** How many jobs wait in the queue of all. */
-  readonly countShared: () => Promise<number | undefined>
+  /** How many jobs wait in the queue of all; undefined where that cannot be asked. */
+  readonly shared: SharedAnswer<number | undefined>
   readonly probes: SharedProbes
   readonly loop: LoopDelay
   readonly containment: Containment
@@ -45,8 +46,8 @@ export class HealthReport {
 
   /** Settles within about two seconds, and never rejects. What costs nothing is as of now, the rest at most a second old. */
   async ready(): Promise<Readiness> {
-    const { probes, containment, countShared, standing } = this.#options
-    const [probed, waiting = 0] = await Promise.all([probes.run(), countShared()])
+    const { probes, containment, shared, standing } = this.#options
+    const [probed, waiting = 0] = await Promise.all([probes.run(), shared.get()])
     const { isDraining, stuck, running, queued } = standing()
     const checks = [
       ...probed.map((check) => this.#withLog(check)),

@@ -1,31 +1,25 @@
 import type { Clock } from '../clock.ts'
 import { messageOf } from '../job/messageOf.ts'
 import type { Check, Finding, Probe } from './Check.ts'
+import { SharedAnswer } from './SharedAnswer.ts'
 
-/** All who ask within this get one answer: anybody may ask, as often as they like. */
-const SHARED_MS = 1000
 /** What has not answered by then is down, as far as anybody can tell. */
 const PATIENCE_MS = 2000
 
 /** Probes, run for whoever asks, at most once a second, and never a second time while the first has not answered. */
 export class SharedProbes {
   readonly #clock: Clock
-  readonly #probes: readonly Probe[]
   readonly #pending = new Map<Probe, Promise<Finding>>()
-  #last: { readonly beganMs: number; readonly checks: Promise<readonly Check[]> } | undefined
+  readonly #checks: SharedAnswer<readonly Check[]>
 
   constructor(clock: Clock, probes: readonly Probe[]) {
     this.#clock = clock
-    this.#probes = probes
+    this.#checks = new SharedAnswer(clock, () => Promise.all(probes.map((probe) => this.#check(probe))))
   }
 
   /** Settles within about two seconds, and never rejects. */
   run(): Promise<readonly Check[]> {
-    const nowMs = this.#clock.monotonicMs()
-    if (this.#last === undefined || nowMs - this.#last.beganMs >= SHARED_MS) {
-      this.#last = { beganMs: nowMs, checks: Promise.all(this.#probes.map((probe) => this.#check(probe))) }
-    }
-    return this.#last.checks
+    return this.#checks.get()
   }
 
   async #check(probe: Probe): Promise<Check> {

@@ -178,9 +178,7 @@ export class JobManager {
       traceOf,
       ...(shared === undefined ? {} : { seal: (job: ActiveJob) => this.#keeper?.seal(job) ?? Promise.resolve() }),
       onForfeited: (job, failure) => this.#letGo(job, failure),
-      onStopped: (stopped) => {
-        for (const observer of this.#observers) observer.onStopped?.(stopped)
-      },
+      onStopped: (stopped) => this.#tellObservers((observer) => observer.onStopped?.(stopped)),
       onDeadline: (job, kind, cause, reason) => void ender.request(job, kind, cause, reason),
     })
     this.#starter = new JobStarter({
@@ -203,9 +201,7 @@ export class JobManager {
         cancelPollMs: options.cancelPollMs ?? 250,
         onPolicyChanged: (job) => this.#inTurn(job, () => this.#readPolicy(job)),
         onForfeited: (job, failure) => this.#letGo(job, failure),
-        onFound: (by) => {
-          for (const observer of this.#observers) observer.onRequestFound?.(by)
-        },
+        onFound: (by) => this.#tellObservers((observer) => observer.onRequestFound?.(by)),
       })
     }
     this.#retention = new Retention({
@@ -567,7 +563,7 @@ export class JobManager {
       // A clean end without a terminal event is for jobs that wait for the next start, and for no others.
       if (job.decided.status !== 'queued') {
         job.log.lose(new StoreError('the server ends before it could write the rest'))
-        for (const observer of this.#observers) observer.onLetGo?.(job.record)
+        this.#tellObservers((observer) => observer.onLetGo?.(job.record))
       }
       job.timers.close()
       job.holders.close()
@@ -578,7 +574,7 @@ export class JobManager {
 
   #onWritten(job: ActiveJob, event: StatusEvent, seq: number): void {
     const { record } = job
-    for (const observer of this.#observers) observer.onStatus(record, event)
+    this.#tellObservers((observer) => observer.onStatus(record, event))
     this.#tellWatchers(record, event, seq)
     if (!isTerminal(record.state.status)) return
     // Everything about it is in the store: this process lets go of it.
@@ -595,8 +591,19 @@ export class JobManager {
 
   /** A job that this process does not have, and has changed. */
   #onMoved(record: JobRecord, event: StatusEvent): void {
-    for (const observer of this.#observers) observer.onStatus(record, event)
+    this.#tellObservers((observer) => observer.onStatus(record, event))
     this.#tellWatchers(record, event, record.lastSeq)
+  }
+
+  /** An SDK that somebody registered is code of theirs: what it throws must not cost a job. */
+  #tellObservers(tell: (observer: JobObserver) => void): void {
+    for (const observer of this.#observers) {
+      try {
+        tell(observer)
+      } catch (err) {
+        this.#options.logger.error({ err }, 'what becomes of a job could not be counted or traced')
+      }
+    }
   }
 
   #tellWatchers(record: JobRecord, event: StatusEvent, seq: number): void {
@@ -608,7 +615,7 @@ export class JobManager {
   /** Another process wrote how the job goes on, or will, or this one does from what is in the store. */
   #letGo(job: ActiveJob, failure: Failure): void {
     this.#active.remove(job)
-    for (const observer of this.#observers) observer.onLetGo?.(job.record)
+    this.#tellObservers((observer) => observer.onLetGo?.(job.record))
     this.#options.pending.clearCancellation(job.key)
     job.discard(new StoreError(`${job.ref.id} goes on without this process`), true)
     this.#shared?.holders.release(job.ref)

@@ -12,7 +12,7 @@ export interface Stopped {
   readonly tookMs: number
 }
 
-/** Told of what becomes of jobs, for figures and traces. No method may throw: whoever calls has a log to write. */
+/** Told of what becomes of jobs, for figures and traces. Whoever calls has a log to write: what a method throws is logged. */
 export interface JobObserver {
   /** A change of a job's status, which this process wrote, is in the log. `record` is the job as it is from then on. */
   onStatus(record: JobRecord, event: StatusEvent): void

@@ -58,7 +58,8 @@ export function standingFamilies(sources: StandingSources): readonly Family[] {
       kind: 'gauge',
       name: 'tether_disk_free_bytes',
       help: 'Free space of the file system of DATA_DIR.',
-      read: async () => one(await diskFreeBytes()),
+      // A folder that cannot be looked at has no figure, and the others are scraped all the same; /health/ready says why.
+      read: () => diskFreeBytes().then(one, () => []),
     },
     ...(hints === undefined ? [] : hintFamilies(hints)),
   ]

@@ -3,6 +3,7 @@ import { type Clock, systemClock } from '../../src/clock.ts'
 import type { Finding } from '../../src/health/Check.ts'
 import { diskFinding } from '../../src/health/diskSpace.ts'
 import { HealthReport } from '../../src/health/HealthReport.ts'
+import { SharedAnswer } from '../../src/health/SharedAnswer.ts'
 import { SharedProbes } from '../../src/health/SharedProbes.ts'
 import { LoopDelay } from '../../src/metrics/LoopDelay.ts'
 import { ManualClock } from '../cancellation/ManualClock.ts'
@@ -82,7 +83,7 @@ describe('the delay of the loop', () => {
     loop.start()
     const report = new HealthReport({
       standing: () => ({ isDraining: false, stuck: [], running: 0, queued: 0 }),
-      countShared: () => Promise.resolve(undefined),
+      shared: new SharedAnswer(new ManualClock(), () => Promise.resolve(undefined)),
       probes: new SharedProbes(new ManualClock(), []),
       loop,
       containment: { level: 'group', complete: false },

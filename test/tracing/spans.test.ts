@@ -2,6 +2,7 @@ import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { describe, expect, test } from 'vitest'
 import { ended, openAgents, startAgent } from '../agent/agentWorld.ts'
 import { calls, says } from '../agent/FakeModelServer.ts'
+import { openIsolated } from '../isolation/world.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf } from '../server/requests.ts'
 import { eventually, Gate, openWorld, taskOf, temporaryFolder } from '../world.ts'
@@ -253,6 +254,39 @@ describe('what a job does', () => {
       expect(attributes['error.type'], name).toEqual(expect.any(String))
       expect(JSON.stringify([status, attributes, events])).not.toContain('secret')
     }
+  })
+})
+
+describe('what an isolated task does', () => {
+  test('is below its job too, and ends with it', async () => {
+    const tether = await openIsolated('group')
+    const caller = newCaller()
+    const body = { task: 'traced', jobId: 'job-isolated' }
+    await ask(tether.url, '/jobs', { body, headers: caller.headers })
+    await eventually('its second tool runs', async () => (await jobOf(tether.url, 'job-isolated')).lastSeq >= 5)
+    await ask(tether.url, '/jobs/job-isolated/cancel?wait=10', { body: {} })
+    const job = await spanNamed(caller.traceId, 'job traced')
+    const tools = spansOf(caller.traceId).filter(({ name }) => name.startsWith('execute_tool'))
+    const under = ['job traced', 'POST /jobs', caller.spanId]
+    expect(tools.map((span) => pathOf(span))).toEqual([
+      ['execute_tool fails', ...under],
+      ['execute_tool hangs', ...under],
+    ])
+    expect(tools.map(({ status }) => status.code)).toEqual([SpanStatusCode.ERROR, SpanStatusCode.UNSET])
+    expect(tools[1]?.events.map(({ name }) => name)).toEqual(['stopped'])
+    expect(job.attributes['tether.outcome']).toBe('cancelled')
+  })
+
+  test('starts child jobs that are below it', async () => {
+    const tether = await openIsolated('group')
+    const caller = newCaller()
+    const body = { task: 'parent', input: { task: 'in-process', input: null } }
+    // Another job's process is started before, in whose context this one's may be heard.
+    await ask(tether.url, '/execute', { body, headers: newCaller().headers })
+    await ask(tether.url, '/execute', { body, headers: caller.headers })
+    const child = await spanNamed(caller.traceId, 'job in-process')
+    await spanNamed(caller.traceId, 'POST /execute')
+    expect(pathOf(child)).toEqual(['job in-process', 'job parent', 'POST /execute', caller.spanId])
   })
 })
 

@@ -14,6 +14,7 @@ import { diedFailure } from './diedFailure.ts'
 import { type ChildJob, type FromChild, type Outcome, parseFromChild, type ValueCall } from './fromChild.ts'
 import { HeldProcess } from './HeldProcess.ts'
 import { killAfterMs } from './killTimes.ts'
+import { RelayedSpans } from './RelayedSpans.ts'
 import type { TaskProcess } from './TaskProcess.ts'
 import type { ChildJobEnd, RelayedRequest, ValueAnswer } from './toChild.ts'
 import type { WarmSpare } from './WarmSpare.ts'
@@ -45,6 +46,8 @@ export class IsolatedRun {
   readonly #resources: Omit<ContextResources, 'containment'>
   readonly #spare: WarmSpare
   readonly #held: HeldProcess
+  /** Where somebody traces. */
+  readonly #spans: RelayedSpans | undefined
   #outcome: Outcome | undefined
 
   constructor({ order, module, execution, resources, spare }: IsolatedRunOptions) {
@@ -53,6 +56,7 @@ export class IsolatedRun {
     this.#execution = execution
     this.#resources = resources
     this.#spare = spare
+    this.#spans = order.trace && new RelayedSpans(order.trace, execution.scope)
     this.#held = new HeldProcess({
       scope: execution.scope,
       clock: resources.clock,
@@ -76,6 +80,7 @@ export class IsolatedRun {
       return await this.#follow(process)
     } finally {
       unlisten?.()
+      this.#spans?.close()
       this.#held.functionSettled()
       cancelPrepare()
       this.#spare.prepare()
@@ -161,7 +166,10 @@ export class IsolatedRun {
     switch (message.type) {
       case 'events': {
         let room: Promise<void> | undefined
-        for (const event of message.events) room = this.#emit(event)
+        for (const event of message.events) {
+          this.#spans?.take(event)
+          room = this.#emit(event)
+        }
         if (!message.asksRoom) return
         await room
         process.send({ type: 'room' })
