@@ -21,6 +21,8 @@ scripts/node --version >/dev/null
 PATH=$root/node_modules/.bin:$PATH
 export PATH
 
+scripts/dashboard
+
 # Vitest colours its lines also where nobody sees the colours.
 [ -t 1 ] || export NO_COLOR=1
 

@@ -16,6 +16,17 @@ interface Rule {
 
 const LEAVES = ['clock.ts', 'config.ts', 'logger.ts']
 
+const CLIENT_OF_BROWSERS = [
+  'Backoff',
+  'SseParser',
+  'TerminalFilter',
+  'decodeEvents',
+  'error',
+  'jobId',
+  'plainText',
+  'terminal',
+].map((name) => `client/${name}.ts`)
+
 /**
  * Who may import whom: the direction of every dependency, in one table. The longest name that fits a file is its row, and
  * what may be imported of a folder holds for all below it.
@@ -70,8 +81,12 @@ const RULES: Readonly<Record<string, Rule>> = {
   'client/browser.ts': { mayImport: ['client'], typesOnly: ['job'], packages: [] },
   // The part of the client behind api-client.ts.
   'client/cli': { mayImport: ['client'], typesOnly: ['job'] },
-  // Runs in a browser, which has no undici.
-  dashboard: { mayImport: ['client/SseParser.ts'], typesOnly: ['client', 'job'], packages: [] },
+  // Runs in a browser, which has no undici: of the client it has what needs neither that nor Node.
+  dashboard: {
+    mayImport: CLIENT_OF_BROWSERS,
+    typesOnly: ['client', 'job'],
+    packages: ['preact', 'preact/hooks', '@tanstack/virtual-core'],
+  },
 
   'clock.ts': { mayImport: [], packages: [] },
   'logger.ts': { mayImport: [], packages: [] },
@@ -115,7 +130,7 @@ function importsOf(text: string): readonly Import[] {
   ]
 }
 
-const FILES = globSync('**/*.ts', { cwd: SRC }).toSorted()
+const FILES = globSync('**/*.{ts,tsx}', { cwd: SRC }).toSorted()
 
 /** The row of a file: the longest name that the file is, or is below. */
 function rowOf(file: string): string | undefined {

@@ -13,8 +13,8 @@ import { errorBody, routeNotFound, sendError } from './errors.ts'
 import { refuseHead } from './headRoutes.ts'
 import { addJsonParser } from './jsonBody.ts'
 import { listenAt } from './listen.ts'
-import { type Pages, readPages } from './Pages.ts'
-import { traceRequest } from './requestSpans.ts'
+import { BuiltPages } from './Pages.ts'
+import { addDashboardRoutes } from './routes/dashboard.ts'
 import { addEndingRoutes } from './routes/ending.ts'
 import { addEventRoutes } from './routes/events.ts'
 import { addExecuteRoutes } from './routes/execute.ts'
@@ -121,21 +121,10 @@ export class FastifyServer {
 
   /** Settles when connections are taken. `url` is the address that was given, with the port that was picked. */
   async listen(): Promise<{ readonly url: string }> {
-    const { config, logger } = this.#context
-    const app = fastify({
-      logger: false,
-      trustProxy: config.trustProxy,
-      return503OnClosing: false,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-      frameworkErrors: (error, _request, reply) => sendError(error, reply, logger),
-      clientErrorHandler: refuseMalformed,
-    })
-    app.server.on('connection', setUpConnection)
-    this.#ownApp = app
-    await this.addTo(app)
-    await app.ready()
-    return { url: await listenAt(app, config) }
+    const app = await this.#build()
+    this.#app = app
+    this.#unanswered.start(() => app.addresses().filter((address) => typeof address !== 'string'))
+    return { url: await listenAt(app, this.#context.config) }
   }
 
   /**
@@ -204,7 +193,7 @@ export class FastifyServer {
     }
   }
 
-  async #build(pages: Pages): Promise<FastifyInstance> {
+  async #build(): Promise<FastifyInstance> {
     const { config, logger } = this.#context
     const app = fastify({
       logger: false,
@@ -243,7 +232,7 @@ export class FastifyServer {
       convertConstToEnum: false,
     })
     await app.register(fastifySSE, { heartbeatInterval: 0 })
-    this.#addRoutes(app, pages)
+    this.#addRoutes(app)
     await app.ready()
     return app
   }
@@ -273,7 +262,7 @@ export class FastifyServer {
     })
   }
 
-  #addRoutes(app: RouteApp, pages: Pages): void {
+  #addRoutes(app: RouteApp): void {
     const context = this.#context
     addExecuteRoutes(app, context)
     addJobRoutes(app, context)
@@ -282,8 +271,8 @@ export class FastifyServer {
     addFileRoutes(app, context)
     addTaskRoutes(app, context)
     addHealthRoutes(app, context)
-    addMetricsRoute(app, context)
-    addPageRoutes(app, pages)
+    addDashboardRoutes(app, new BuiltPages())
+    addPageRoutes(app)
   }
 }
 

@@ -10,7 +10,8 @@ export const DOCS_PAGE = `<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Tether API</title>
-<link rel="icon" href="icon.svg">
+<link rel="stylesheet" href="/docs.css">
+<link rel="icon" href="/icon.svg">
 </head>
 <body>
 <div id="app"></div>

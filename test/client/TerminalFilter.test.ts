@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { escapeControls, plainLine } from '../../src/client/cli/plainText.ts'
-import { TerminalFilter } from '../../src/client/cli/TerminalFilter.ts'
+import { escapeControls, plainLine } from '../../src/client/plainText.ts'
+import { TerminalFilter } from '../../src/client/TerminalFilter.ts'
 
 function filtered(...parts: string[]): string {
   const filter = new TerminalFilter()

@@ -5,10 +5,10 @@ import { essenceOf } from '../../src/client/cli/essence.ts'
 import { LineBuffer } from '../../src/client/cli/LineBuffer.ts'
 import { OutputTail } from '../../src/client/cli/OutputTail.ts'
 import { NO_PAINT, PAINT } from '../../src/client/cli/Paint.ts'
-import { plainText, plainWords } from '../../src/client/cli/plainText.ts'
 import { ServerClock } from '../../src/client/cli/ServerClock.ts'
 import { cutTo, paragraphOf, rowsOf, widthOf } from '../../src/client/cli/textWidth.ts'
 import { toolLine } from '../../src/client/cli/toolLine.ts'
+import { plainText, plainWords } from '../../src/client/plainText.ts'
 
 const anyText = fc.string({ unit: 'binary' })
 const plain = anyText.map(plainWords)

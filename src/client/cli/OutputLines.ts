@@ -1,6 +1,6 @@
+import { plainText } from '../plainText.ts'
+import { TerminalFilter } from '../TerminalFilter.ts'
 import { LineBuffer } from './LineBuffer.ts'
-import { plainText } from './plainText.ts'
-import { TerminalFilter } from './TerminalFilter.ts'
 
 const TAB = '    '
 

@@ -1,7 +1,7 @@
 import type { Json } from '../../job/json.ts'
+import { escapeControls, plainLine } from '../plainText.ts'
 import type { LiveRow } from './LiveRegion.ts'
 import { NO_PAINT, PAINT, type Paint } from './Paint.ts'
-import { escapeControls, plainLine } from './plainText.ts'
 import type { Sink } from './Sink.ts'
 import { type Lane, Surface } from './Surface.ts'
 import { paragraphOf, rowsOf } from './textWidth.ts'

@@ -1,7 +1,7 @@
 import { pause } from '../pause.ts'
+import { TerminalFilter } from '../TerminalFilter.ts'
 import { LiveRegion, type LiveRow } from './LiveRegion.ts'
 import type { Sink } from './Sink.ts'
-import { TerminalFilter } from './TerminalFilter.ts'
 
 const RESET_COLOURS = '\x1b[0m'
 /** So long may the job's text be silent in the middle of a line before a line of another voice breaks it. */

@@ -1,5 +1,5 @@
+import { plainLine } from '../plainText.ts'
 import type { Loss, Recovery } from '../Reconnect.ts'
-import { plainLine } from './plainText.ts'
 
 /** Such as `connection lost: job job_1, after event 12 (other side closed); trying for 10 s to come back`. */
 export function lostLine(loss: Loss): string {

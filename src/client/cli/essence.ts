@@ -1,5 +1,5 @@
 import type { Json } from '../../job/json.ts'
-import { plainWords } from './plainText.ts'
+import { plainWords } from '../plainText.ts'
 
 /** What says most about a call, first. A search is told by what it looks for, everything else by what it works on. */
 const TELLING = ['command', 'prompt', 'pattern', 'query', 'url', 'path', 'selector', 'text']

@@ -3,8 +3,8 @@ import type { Failure } from '../../job/failure.ts'
 import type { Receipt, Released } from '../../job/receipt.ts'
 import type { TerminalStatus } from '../../job/status.ts'
 import type { JobView } from '../../job/view.ts'
+import { plainLine } from '../plainText.ts'
 import { isTerminalStatus, outcomeOfEvent } from '../terminal.ts'
-import { plainLine } from './plainText.ts'
 import { countText, usageText } from './usageText.ts'
 
 /** How a job ended, from its last event or from its record. */

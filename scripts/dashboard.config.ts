@@ -1,0 +1,14 @@
+import { join } from 'node:path'
+import { defineConfig } from 'vite'
+
+/** How `scripts/dashboard` builds the page at `/`. */
+export default defineConfig({
+  root: join(import.meta.dirname, '..', 'src', 'dashboard'),
+  oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+  build: {
+    target: 'es2023',
+    // The page's policy lets no data: address in, and it has one script, so there is nothing to preload.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+})

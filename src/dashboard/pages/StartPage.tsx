@@ -1,0 +1,345 @@
+import type { JSX } from 'preact'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { mintJobId } from '../../client/jobId.ts'
+import type { Json } from '../../job/json.ts'
+import type { OnDisconnect } from '../../job/policy.ts'
+import type { StartSpec } from '../api/ServerApi.ts'
+import type { TaskView } from '../api/TaskView.ts'
+import { useDashboard } from '../Dashboard.ts'
+import type { Field } from '../form/Field.ts'
+import { FieldInput } from '../form/FieldInput.tsx'
+import { inputOf, parseJson, type Typed, variantsOf } from '../form/InputForm.ts'
+import { lineText } from '../format.ts'
+import { MAX_HELD } from '../jobs/HeldJobs.ts'
+import { Prose } from '../parts/Prose.tsx'
+import { jobHash } from '../Route.ts'
+import { useChanges } from '../useChanges.ts'
+import { useTasks } from '../useTasks.ts'
+
+export function StartPage({ task: asked }: { readonly task: string | undefined }): JSX.Element {
+  const tasks = useTasks()
+  const [chosen, setChosen] = useState(asked)
+  useEffect(() => {
+    document.title = 'New job · Tether'
+  }, [])
+  if (tasks === undefined) return <p class="message-page muted">Loading…</p>
+  const task = tasks.find(({ name }) => name === chosen) ?? tasks.find(({ name }) => name === 'agent') ?? tasks[0]
+  return (
+    <section class="start-page">
+      <h1>New job</h1>
+      <fieldset class="task-cards">
+        <legend class="visually-hidden">Task</legend>
+        {tasks.map(({ name, description }) => (
+          <label key={name}>
+            <input
+              type="radio"
+              name="task"
+              value={name}
+              checked={name === task?.name}
+              onChange={() => setChosen(name)}
+            />
+            <span class="task-card">
+              <strong>{lineText(name)}</strong>
+              {description !== undefined && (
+                <span class="muted">
+                  <Prose text={description} />
+                </span>
+              )}
+            </span>
+          </label>
+        ))}
+      </fieldset>
+      {task !== undefined && <TaskForm key={task.name} task={task} />}
+    </section>
+  )
+}
+
+type Policy = { readonly onDisconnect: OnDisconnect; readonly graceSeconds: string; readonly timeoutSeconds: string }
+
+/** Long enough for a page to be loaded anew, which a server cannot tell from one that is closed. */
+const RELOAD_SECONDS = '2'
+
+function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
+  const { api, held, table } = useDashboard()
+  useChanges(held.changes)
+  const variants = useMemo(() => variantsOf(task.input), [task])
+  const [at, setAt] = useState(0)
+  const [typed, setTyped] = useState<Typed>({})
+  const [json, setJson] = useState<string | undefined>(variants.length === 0 ? '{}' : undefined)
+  const [errors, setErrors] = useState<Readonly<Record<string, string>>>({})
+  const [failure, setFailure] = useState<string>()
+  const [isStarting, setStarting] = useState(false)
+  const isFull = held.count >= MAX_HELD
+  const [policy, setPolicy] = useState<Policy>({
+    onDisconnect: isFull ? 'continue' : 'cancel',
+    graceSeconds: RELOAD_SECONDS,
+    timeoutSeconds: '',
+  })
+  const form = useRef<HTMLFormElement>(null)
+  const variant = variants[at]
+
+  const start = (input: Json): void => {
+    const spec = specOf(task.name, input, policy)
+    setStarting(true)
+    setFailure(undefined)
+    const started =
+      spec.onDisconnect === 'continue' ? api.start(spec).then((job) => table.put([job])) : held.start(spec)
+    started.then(
+      () => location.assign(jobHash(spec.jobId)),
+      (error: unknown) => {
+        setStarting(false)
+        setFailure(error instanceof Error ? error.message : String(error))
+      },
+    )
+  }
+
+  const onSubmit = (event: Event): void => {
+    event.preventDefault()
+    if (isStarting) return
+    if (json !== undefined) {
+      const input = parseJson(json)
+      if (input === undefined) return setErrors({ json: 'must be JSON' })
+      setErrors({})
+      return start(input)
+    }
+    const result = variant === undefined ? undefined : inputOf(variant, typed)
+    if (result === undefined) return undefined
+    if (result.kind === 'ok') {
+      setErrors({})
+      return start(result.input)
+    }
+    setErrors(result.errors)
+    const [first = ''] = Object.keys(result.errors)
+    form.current?.querySelector<HTMLElement>(`[name="${CSS.escape(first)}"]`)?.focus()
+    return undefined
+  }
+
+  const toggleJson = (): void => {
+    if (json !== undefined) return setJson(undefined)
+    const result = variant === undefined ? undefined : inputOf(variant, typed)
+    return setJson(JSON.stringify(result?.kind === 'ok' ? result.input : {}, null, 2))
+  }
+
+  return (
+    <form
+      ref={form}
+      class="panel task-form"
+      noValidate
+      onSubmit={onSubmit}
+      onKeyDown={(event) => {
+        if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.current?.requestSubmit()
+      }}
+    >
+      <div class="panel-head">
+        <h2>Input</h2>
+        {variants.length > 0 && (
+          <button type="button" class="button quiet small" aria-pressed={json !== undefined} onClick={toggleJson}>
+            As JSON
+          </button>
+        )}
+      </div>
+      {json === undefined && variants.length > 1 && (
+        <fieldset class="segments">
+          <legend class="visually-hidden">Form of the input</legend>
+          {variants.map(({ name }, index) => (
+            <label key={name}>
+              <input type="radio" name="variant" checked={index === at} onChange={() => setAt(index)} />
+              <span>{lineText(name)}</span>
+            </label>
+          ))}
+        </fieldset>
+      )}
+      {json === undefined ? (
+        <Fields
+          key={at}
+          fields={variant?.fields ?? []}
+          typed={typed}
+          errors={errors}
+          onTyped={(name, text) => setTyped((known) => ({ ...known, [name]: text }))}
+        />
+      ) : (
+        <JsonInput text={json} error={errors['json']} onText={setJson} />
+      )}
+      <PolicyFields policy={policy} isFull={isFull} onPolicy={setPolicy} />
+      {failure !== undefined && (
+        <p class="notice bad" role="alert">
+          {failure}
+        </p>
+      )}
+      <div class="form-end">
+        <button type="submit" class="button primary" disabled={isStarting}>
+          {isStarting ? 'Starting…' : 'Start'}
+        </button>
+        <span class="muted keys">
+          <kbd>Ctrl</kbd> <kbd>Enter</kbd>
+        </span>
+      </div>
+    </form>
+  )
+}
+
+interface FieldsProps {
+  readonly fields: readonly Field[]
+  readonly typed: Typed
+  readonly errors: Readonly<Record<string, string>>
+  readonly onTyped: (name: string, text: string) => void
+}
+
+/** What is needed first; what may be left out is out of the way where there is much of it. */
+function Fields({ fields, typed, errors, onTyped }: FieldsProps): JSX.Element {
+  const optional = fields.filter(({ isRequired }) => !isRequired)
+  const isFolded = optional.length > 1 && optional.length < fields.length
+  const shown = isFolded ? fields.filter(({ isRequired }) => isRequired) : fields
+  const inputOf = (field: Field): JSX.Element => (
+    <FieldInput
+      key={field.name}
+      field={field}
+      text={typed[field.name] ?? field.initial}
+      error={errors[field.name]}
+      onText={(text) => onTyped(field.name, text)}
+    />
+  )
+  return (
+    <>
+      {shown.map(inputOf)}
+      {isFolded && (
+        <details class="optional" open={optional.some(({ name }) => name in errors)}>
+          <summary>Optional: {optional.map(({ name }) => lineText(name)).join(', ')}</summary>
+          {optional.map(inputOf)}
+        </details>
+      )}
+    </>
+  )
+}
+
+function JsonInput({
+  text,
+  error,
+  onText,
+}: {
+  readonly text: string
+  readonly error: string | undefined
+  readonly onText: (text: string) => void
+}): JSX.Element {
+  return (
+    <div class={`field ${error === undefined ? '' : 'field-wrong'}`}>
+      <label for="field-json">Input as JSON</label>
+      <textarea
+        id="field-json"
+        name="json"
+        class="mono"
+        rows={8}
+        spellcheck={false}
+        aria-invalid={error !== undefined}
+        {...(error === undefined ? {} : { 'aria-describedby': 'field-json-error' })}
+        value={text}
+        onInput={({ currentTarget }) => onText(currentTarget.value)}
+      />
+      {error !== undefined && (
+        <p class="error" id="field-json-error">
+          The input {error}
+        </p>
+      )}
+    </div>
+  )
+}
+
+const CLOSING = [
+  { value: 'cancel', name: 'Cancel it' },
+  { value: 'stop', name: 'Stop it' },
+  { value: 'continue', name: 'Let it run' },
+] as const
+
+interface PolicyFieldsProps {
+  readonly policy: Policy
+  /** This tab holds as many jobs as it may. */
+  readonly isFull: boolean
+  readonly onPolicy: (policy: Policy) => void
+}
+
+function PolicyFields({ policy, isFull, onPolicy }: PolicyFieldsProps): JSX.Element {
+  const isHeld = policy.onDisconnect !== 'continue'
+  return (
+    <div class="policy">
+      <fieldset class="segments">
+        <legend>When this tab is closed</legend>
+        {CLOSING.map(({ value, name }) => (
+          <label key={value}>
+            <input
+              type="radio"
+              name="onDisconnect"
+              value={value}
+              checked={policy.onDisconnect === value}
+              disabled={isFull && value !== 'continue'}
+              onChange={() => onPolicy({ ...policy, onDisconnect: value })}
+            />
+            <span>{name}</span>
+          </label>
+        ))}
+      </fieldset>
+      {isFull && (
+        <p class="hint">
+          This tab holds {MAX_HELD} jobs already, and a browser has six connections to a server: let one of them run on
+          first.
+        </p>
+      )}
+      <div class="field-row">
+        {isHeld && (
+          <SecondsField
+            label="after seconds"
+            hint="So that loading the page anew does not count."
+            text={policy.graceSeconds}
+            onText={(graceSeconds) => onPolicy({ ...policy, graceSeconds })}
+          />
+        )}
+        <SecondsField
+          label="Time limit, seconds"
+          hint="Empty: the most that the server allows."
+          text={policy.timeoutSeconds}
+          onText={(timeoutSeconds) => onPolicy({ ...policy, timeoutSeconds })}
+        />
+      </div>
+    </div>
+  )
+}
+
+interface SecondsFieldProps {
+  readonly label: string
+  readonly hint: string
+  readonly text: string
+  readonly onText: (text: string) => void
+}
+
+function SecondsField({ label, hint, text, onText }: SecondsFieldProps): JSX.Element {
+  const id = `policy-${label.replaceAll(/\W+/g, '-')}`
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <input
+        id={id}
+        type="number"
+        min="0"
+        step="any"
+        value={text}
+        aria-describedby={`${id}-hint`}
+        onInput={({ currentTarget }) => onText(currentTarget.value)}
+      />
+      <p class="hint" id={`${id}-hint`}>
+        {hint}
+      </p>
+    </div>
+  )
+}
+
+function specOf(task: string, input: Json, { onDisconnect, graceSeconds, timeoutSeconds }: Policy): StartSpec {
+  const graceMs = Math.round(Number(graceSeconds) * 1000)
+  const timeoutMs = Math.round(Number(timeoutSeconds) * 1000)
+  return {
+    task,
+    input,
+    jobId: mintJobId(),
+    onDisconnect,
+    ...(onDisconnect !== 'continue' && graceMs > 0 ? { disconnectGraceMs: graceMs } : {}),
+    ...(timeoutMs > 0 ? { timeoutMs } : {}),
+  }
+}
