@@ -25,10 +25,7 @@ export function App(): JSX.Element {
   }, [key])
   return (
     <>
-      <a class="skip" href={location.hash} onClick={(event) => skipTo(event, main.current)}>
-        Skip to the content
-      </a>
-      <TopBar />
+      <TopBar onSkip={() => main.current?.focus()} />
       <main ref={main} tabIndex={-1}>
         {login.isMissing ? <TokenNeeded path={login.path} /> : <Page route={route} />}
       </main>
@@ -66,9 +63,4 @@ function TokenNeeded({ path }: { readonly path: string }): JSX.Element {
       </p>
     </section>
   )
-}
-
-function skipTo(event: Event, main: HTMLElement | null): void {
-  event.preventDefault()
-  main?.focus()
 }

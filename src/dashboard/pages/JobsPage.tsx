@@ -9,6 +9,7 @@ import { Icon } from '../parts/Icon.tsx'
 import { JobList } from '../parts/JobList.tsx'
 import { Overview } from '../parts/Overview.tsx'
 import { useChanges } from '../useChanges.ts'
+import { replaceHash } from '../useRoute.ts'
 import { useTasks } from '../useTasks.ts'
 
 export function JobsPage({ query }: { readonly query: URLSearchParams }): JSX.Element {
@@ -116,9 +117,7 @@ function Filters({ filter }: { readonly filter: JobFilter }): JSX.Element {
     return () => removeEventListener('keydown', onKeyDown)
   }, [])
   const show = (change: Partial<JobFilter>): void => {
-    // Not one step of the browser's history for each key.
-    history.replaceState(null, '', hashOfFilter({ ...filter, ...change }))
-    dispatchEvent(new HashChangeEvent('hashchange'))
+    replaceHash(hashOfFilter({ ...filter, ...change }))
   }
   const names = tasks?.map(({ name }) => name) ?? []
   return (

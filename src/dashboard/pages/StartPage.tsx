@@ -14,16 +14,16 @@ import { MAX_HELD } from '../jobs/HeldJobs.ts'
 import { Prose } from '../parts/Prose.tsx'
 import { jobHash } from '../Route.ts'
 import { useChanges } from '../useChanges.ts'
+import { replaceHash } from '../useRoute.ts'
 import { useTasks } from '../useTasks.ts'
 
 export function StartPage({ task: asked }: { readonly task: string | undefined }): JSX.Element {
   const tasks = useTasks()
-  const [chosen, setChosen] = useState(asked)
   useEffect(() => {
     document.title = 'New job · Tether'
   }, [])
   if (tasks === undefined) return <p class="message-page muted">Loading…</p>
-  const task = tasks.find(({ name }) => name === chosen) ?? tasks.find(({ name }) => name === 'agent') ?? tasks[0]
+  const task = tasks.find(({ name }) => name === asked) ?? tasks.find(({ name }) => name === 'agent') ?? tasks[0]
   return (
     <section class="start-page">
       <h1>New job</h1>
@@ -36,7 +36,7 @@ export function StartPage({ task: asked }: { readonly task: string | undefined }
               name="task"
               value={name}
               checked={name === task?.name}
-              onChange={() => setChosen(name)}
+              onChange={() => replaceHash(`#/start?${new URLSearchParams({ task: name })}`)}
             />
             <span class="task-card">
               <strong>{lineText(name)}</strong>

@@ -55,13 +55,18 @@ export function JobList({ jobs, hasMore, onNearEnd }: JobListProps): JSX.Element
     if (hasMore && lastIndex >= jobs.length - NEAR_ROWS) onNearEnd()
   })
 
-  useLayoutEffect(() => {
-    if (toFocus.current === undefined) return
-    const link = list.current?.querySelector<HTMLElement>(`[data-id="${toFocus.current}"]`)
+  const focusIfThere = (): void => {
+    const id = toFocus.current
+    const link = id === undefined ? null : list.current?.querySelector<HTMLElement>(`[data-id="${id}"]`)
     if (link === null || link === undefined) return
     toFocus.current = undefined
-    link.focus({ preventScroll: true })
-  })
+    // Whoever has gone elsewhere by now is left there.
+    const { activeElement } = document
+    if (activeElement === document.body || list.current?.contains(activeElement) === true) {
+      link.focus({ preventScroll: true })
+    }
+  }
+  useLayoutEffect(focusIfThere)
 
   const moveTo = (index: number): void => {
     const at = Math.max(0, Math.min(jobs.length - 1, index))
@@ -70,6 +75,7 @@ export function JobList({ jobs, hasMore, onNearEnd }: JobListProps): JSX.Element
     toFocus.current = job.id
     setFocusedId(job.id)
     virtual.scrollToIndex(at, { align: 'auto' })
+    focusIfThere()
   }
 
   const onKeyDown = (event: KeyboardEvent): void => {

@@ -13,11 +13,15 @@ const SAID = {
   refused: 'Refused',
 } as const satisfies Record<Connection, string>
 
-export function TopBar(): JSX.Element {
+/** `onSkip` goes past it, to what the page is about. */
+export function TopBar({ onSkip }: { readonly onSkip: () => void }): JSX.Element {
   const { feed } = useDashboard()
   useChanges(feed.changes)
   return (
     <header class="top-bar">
+      <button type="button" class="button skip" onClick={onSkip}>
+        Skip to the content
+      </button>
       <a class="brand" href="#/" aria-label="Tether, all jobs">
         <img src="/icon.svg" alt="" width="24" height="24" />
         <span>Tether</span>

@@ -36,7 +36,7 @@ export function TraceRow({ row }: { readonly row: Row }): JSX.Element {
       )
     case 'data':
       return (
-        <details class="event">
+        <details class="event" {...unfolding(row)}>
           <summary>
             <Icon name="data" />
             <bdi>{lineText(row.name)}</bdi>
@@ -72,7 +72,7 @@ function ToolRow({ row }: { readonly row: Extract<Row, { kind: 'tool' }> }): JSX
   const { end } = row
   const state = end === undefined ? 'open' : end.ok ? 'ok' : 'bad'
   return (
-    <details class={`event tool tool-${state}`}>
+    <details class={`event tool tool-${state}`} {...unfolding(row)}>
       <summary>
         <Icon name={end === undefined ? 'tool' : end.ok ? 'check' : 'cross'} />
         <bdi class="tool-name">{lineText(row.tool)}</bdi>
@@ -83,6 +83,16 @@ function ToolRow({ row }: { readonly row: Extract<Row, { kind: 'tool' }> }): JSX
       {end !== undefined && <pre class="value">{end.summary}</pre>}
     </details>
   )
+}
+
+/** A row that is scrolled out of view is taken out of the page: it is unfolded again when it comes back. */
+function unfolding(row: Row): { open: boolean; onToggle: (event: { currentTarget: HTMLDetailsElement }) => void } {
+  return {
+    open: row.isOpen,
+    onToggle: ({ currentTarget }) => {
+      row.isOpen = currentTarget.open
+    },
+  }
 }
 
 function Busy(): JSX.Element {

@@ -5,8 +5,10 @@ import { sumUsage } from './sumUsage.ts'
 import { TextRows } from './TextRows.ts'
 
 /** Beyond this the oldest rows are let go of: the server keeps the log, and a page must not grow without end. */
-const MAX_ROWS = 100_000
+const MAX_ROWS = 200_000
 const MAX_CHARS = 32 * 1024 * 1024
+/** Browsers draw nothing that is higher than some 17 million pixels. */
+const MAX_LINES = 500_000
 const DROPPED_AT_ONCE = 0.1
 
 export interface Progress {
@@ -24,6 +26,7 @@ export class Trace {
   dropped = 0
   lastSeq = 0
   #chars = 0
+  #lines = 0
   #nextKey = 1
   #texts = new Map<OutputChannel, TextRows>()
   readonly #openTools = new Map<string, Row & ToolRow>()
@@ -34,7 +37,7 @@ export class Trace {
     this.lastSeq = event.seq
     this.#chars += sizeOf(event)
     this.#show(event)
-    if (this.rows.length > MAX_ROWS || this.#chars > MAX_CHARS) this.#drop()
+    if (this.rows.length > MAX_ROWS || this.#chars > MAX_CHARS || this.#lines > MAX_LINES) this.#drop()
   }
 
   #show(event: JobEvent): void {
@@ -124,7 +127,9 @@ export class Trace {
     this.#texts.set(channel, rows)
     const last = this.rows.at(-1)
     const open = last?.kind === 'text' && last.channel === channel ? last : undefined
+    const linesBefore = open?.lines ?? 0
     const { begun, isChanged } = rows.append(open, text)
+    this.#lines += (open?.lines ?? 0) - linesBefore + begun.reduce((sum, { lines }) => sum + lines, 0)
     if (isChanged && open !== undefined) open.version += 1
     // The same objects: text is added to them as it comes.
     for (const row of begun) this.#push(row)
@@ -136,6 +141,7 @@ export class Trace {
     this.progress = undefined
     this.usage = {}
     this.#chars = 0
+    this.#lines = 0
     this.#texts = new Map()
     this.#openTools.clear()
     this.#openModels.clear()
@@ -152,7 +158,7 @@ export class Trace {
   }
 
   #push<R extends object>(row: R): Row & R {
-    const shown = Object.assign(row, { key: this.#nextKey, version: 0 }) as unknown as Row & R
+    const shown = Object.assign(row, { key: this.#nextKey, version: 0, isOpen: false }) as unknown as Row & R
     this.#nextKey += 1
     this.rows.push(shown)
     return shown
@@ -168,6 +174,7 @@ export class Trace {
     const left = this.rows.slice(count)
     this.dropped += count
     this.#chars *= left.length / this.rows.length
+    this.#lines = left.reduce((sum, row) => sum + (row.kind === 'text' ? row.lines : 0), 0)
     this.rows = left
   }
 }

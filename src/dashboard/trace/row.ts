@@ -2,8 +2,8 @@ import type { OutputChannel } from '../../job/event.ts'
 import type { Json } from '../../job/json.ts'
 import type { Usage } from '../../job/receipt.ts'
 
-/** One entry of a job's stream as it is shown. `key` never changes; `version` does when the row does. */
-export type Row = { readonly key: number; version: number } & (
+/** One entry of a job's stream as it is shown. `key` never changes; `version` does when the row does. Whoever unfolds it says so. */
+export type Row = { readonly key: number; version: number; isOpen: boolean } & (
   | TextRow
   | ToolRow
   | ModelRow

@@ -1,0 +1,141 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fastify } from 'fastify'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { BuiltPages } from '../../src/server/Pages.ts'
+import { addDashboardRoutes } from '../../src/server/routes/dashboard.ts'
+import { hasBrowser } from '../readers/Browser.ts'
+import { ask } from '../server/requests.ts'
+import { openWorld, temporaryFolder } from '../world.ts'
+import { jobAt, Visitor } from './world.ts'
+
+const TOKEN = 'a-token-that-is-long-enough'
+
+describe('the files of the dashboard', () => {
+  async function serve(folder: string): Promise<string> {
+    const app = fastify()
+    onTestFinished(() => app.close())
+    addDashboardRoutes(app, new BuiltPages(folder))
+    return app.listen({ port: 0, host: '127.0.0.1' })
+  }
+
+  async function build(folder: string): Promise<void> {
+    await mkdir(join(folder, 'assets'))
+    await writeFile(join(folder, 'index.html'), '<!doctype html>the page')
+    await writeFile(join(folder, 'icon.svg'), '<svg/>')
+    await writeFile(join(folder, 'assets', 'index-abc.js'), 'the program')
+    await writeFile(join(folder, 'assets', 'index-abc.css'), 'the style')
+  }
+
+  test('say what to run where there is no build, and are there once it was made', async () => {
+    const folder = await temporaryFolder()
+    const url = await serve(folder)
+    const without = await ask(url, '/')
+    expect(without.status).toBe(503)
+    expect(without.text).toContain('scripts/dashboard')
+    expect(without.headers.get('cache-control')).toBe('no-store')
+    expect((await ask(url, '/icon.svg')).status).toBe(404)
+    expect((await ask(url, '/assets/index-abc.js')).status).toBe(404)
+    await build(folder)
+    expect(await ask(url, '/')).toMatchObject({ status: 200, text: '<!doctype html>the page' })
+  })
+
+  test('are kept for ever where their name has a hash, and else asked for each time', async () => {
+    const folder = await temporaryFolder()
+    await build(folder)
+    const url = await serve(folder)
+    for (const [path, type, cached] of [
+      ['/', 'text/html; charset=utf-8', 'no-cache'],
+      ['/icon.svg', 'image/svg+xml; charset=utf-8', 'no-cache'],
+      ['/assets/index-abc.js', 'text/javascript; charset=utf-8', 'public, max-age=31536000, immutable'],
+      ['/assets/index-abc.css', 'text/css; charset=utf-8', 'public, max-age=31536000, immutable'],
+    ] as const) {
+      const { headers } = await ask(url, path)
+      expect([path, headers.get('content-type'), headers.get('cache-control')]).toEqual([path, type, cached])
+    }
+  })
+
+  test.each([
+    ['gzip', 'gzip'],
+    ['br, gzip;q=0.8', 'gzip'],
+    ['br', null],
+    ['gzip;q=0', null],
+    ['identity', null],
+  ])('are compressed as it is asked for: %s', async (accepted, encoding) => {
+    const folder = await temporaryFolder()
+    await build(folder)
+    const answer = await ask(await serve(folder), '/', { headers: { 'accept-encoding': accepted } })
+    expect(answer.headers.get('content-encoding')).toBe(encoding)
+    expect(answer.text).toBe('<!doctype html>the page')
+  })
+
+  test.each(['/assets/../index.html', '/assets/..%2findex.html', '/assets/', '/assets/x.js', '/assets/__proto__'])(
+    'are no way to others: %s',
+    async (path) => {
+      const folder = await temporaryFolder()
+      await build(folder)
+      const { status, text } = await ask(await serve(folder), path)
+      expect([404, text]).toEqual([status, expect.not.stringContaining('the page')])
+    },
+  )
+})
+
+describe.skipIf(!hasBrowser)('a server that asks for a token', () => {
+  const settings = { API_TOKEN: TOKEN }
+  const allowed = /status of 40[14]/
+
+  test('hands out the page, which then sends whoever has none to log in, and says where it comes back to', async () => {
+    const { url } = await openWorld({ settings })
+    const visitor = await Visitor.come()
+    const page = await visitor.open('about:blank?', { at: '', allowed })
+    let asked = ''
+    // A server with a page to log in.
+    await page.route('**/login**', async (route) => {
+      asked = route.request().url()
+      await route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>Log in</title>' })
+    })
+    await page.goto(`${url}/#/start?task=ticks`)
+    await page.waitForURL('**/login?next=*')
+    expect(new URL(asked).searchParams.get('next')).toBe('/#/start?task=ticks')
+  })
+
+  test('and one without a page to log in is said so', async () => {
+    const { url } = await openWorld({ settings })
+    const page = await (await Visitor.come()).open('about:blank?', { at: '', allowed })
+    await page.route('**/login**', (route) => route.fulfill({ status: 404, body: '{}' }))
+    await page.goto(`${url}/`)
+    await page.getByRole('heading', { name: 'This server asks for a token' }).waitFor()
+    expect(await page.getByRole('link', { name: '/login' }).getAttribute('href')).toBe('/login?next=%2F')
+  })
+
+  test('shows all to whoever has it', async () => {
+    const { url } = await openWorld({ settings })
+    const page = await (await Visitor.come()).open('about:blank?', { at: '' })
+    await page.setExtraHTTPHeaders({ authorization: `Bearer ${TOKEN}` })
+    const started = await fetch(`${url}/jobs`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${TOKEN}` },
+      body: JSON.stringify({ task: 'ticks', input: { count: 1, intervalMs: 0 } }),
+    })
+    const { id } = Object(await started.json())
+    await page.goto(`${url}/#${jobAt(String(id))}`)
+    await page.getByText('tick 1').waitFor()
+  })
+})
+
+test.skipIf(!hasBrowser)('the page as it is built has nothing inline, and stays small', async () => {
+  await Visitor.come()
+  const { url } = await openWorld()
+  const page = await ask(url, '/')
+  expect(page.headers.get('content-security-policy')).toMatch(
+    /^default-src 'none'; script-src 'self'; style-src 'self';/,
+  )
+  expect(page.headers.get('x-content-type-options')).toBe('nosniff')
+  expect(page.text).not.toMatch(/ style=| on\w+=|<script>|<style/)
+  const assets = [...page.text.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, path]) => path ?? '')
+  expect(assets.length).toBeGreaterThan(2)
+  const bytes = await Promise.all(
+    ['/', ...assets].map(async (path) => Number((await fetch(url + path)).headers.get('content-length'))),
+  )
+  expect(bytes.reduce((sum, length) => sum + length, 0)).toBeLessThan(60 * 1024)
+})
