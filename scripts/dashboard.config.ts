@@ -4,6 +4,8 @@ import { defineConfig } from 'vite'
 /** How `scripts/dashboard` builds the page at `/`. */
 export default defineConfig({
   root: join(import.meta.dirname, '..', 'src', 'dashboard'),
+  // Whatever the server's pages are below.
+  base: './',
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
     target: 'es2023',

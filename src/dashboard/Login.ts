@@ -19,7 +19,7 @@ export class Login {
   /** Where to log in, and come back from to what the page shows. */
   get path(): string {
     const { pathname, search, hash } = location
-    return `/login?next=${encodeURIComponent(pathname + search + hash)}`
+    return `login?next=${encodeURIComponent(pathname + search + hash)}`
   }
 
   /** Goes there; once, however often it is asked for. */

@@ -18,7 +18,7 @@ export interface Pages {
   readonly assets: ReadonlyMap<string, PageFile>
 }
 
-const BUILT = join(import.meta.dirname, '..', '..', 'dist', 'dashboard')
+const BUILT = join(import.meta.dirname, '..', '..', 'build', 'dashboard')
 
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',

@@ -14,8 +14,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Exempt from Host and token: what a load balancer asks. */
     isHealth?: boolean
-    /** Exempt from the token: the program of a page, which holds nothing that is anybody's. */
-    isPublicPage?: boolean
+    /** Exempt from the token: what holds nothing that is anybody's. */
+    isPublic?: boolean
   }
 }
 
@@ -53,8 +53,8 @@ export class Gate {
 
   /** @throws {TetherError} `TETHER_UNAUTHORIZED` */
   assertToken(request: FastifyRequest): void {
-    const { isHealth = false, isPublicPage = false } = request.routeOptions.config
-    if (this.#tokenDigest === undefined || isHealth || isPublicPage) return
+    const { isHealth = false, isPublic = false } = request.routeOptions.config
+    if (this.#tokenDigest === undefined || isHealth || isPublic) return
     if (this.#isAuthenticated(request)) return
     throw new TetherError('TETHER_UNAUTHORIZED', 'the request must bear `authorization: Bearer` with the API token')
   }

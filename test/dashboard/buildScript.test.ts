@@ -67,7 +67,7 @@ describe('scripts/dashboard', () => {
     expect((await project.build()).stderr).toBe('tether: building the dashboard, once\n')
     expect((await project.build()).stderr).toBe('')
     expect(await project.builds()).toBe(1)
-    expect(await readFile(project.path('dist/dashboard/index.html'), 'utf8')).toBe('page\n')
+    expect(await readFile(project.path('build/dashboard/index.html'), 'utf8')).toBe('page\n')
   })
 
   test.each(['src/dashboard/main.tsx', 'src/job/a.ts', 'package-lock.json', 'scripts/dashboard.config.ts'])(
@@ -96,8 +96,8 @@ describe('scripts/dashboard', () => {
       code: 1,
       stderr: expect.stringContaining('the source is broken'),
     })
-    expect(await readFile(project.path('dist/dashboard/index.html'), 'utf8')).toBe('page\n')
-    expect(await readdir(project.path('dist'))).toEqual(['dashboard'])
+    expect(await readFile(project.path('build/dashboard/index.html'), 'utf8')).toBe('page\n')
+    expect(await readdir(project.path('build'))).toEqual(['dashboard'])
   })
 
   test('does nothing where the sources are not there, as in a package that was installed', async () => {

@@ -12,10 +12,10 @@ import { jobAt, Visitor } from './world.ts'
 const TOKEN = 'a-token-that-is-long-enough'
 
 describe('the files of the dashboard', () => {
-  async function serve(folder: string): Promise<string> {
+  async function serve(folder: string, prefix = ''): Promise<string> {
     const app = fastify()
     onTestFinished(() => app.close())
-    addDashboardRoutes(app, new BuiltPages(folder))
+    await app.register(async (scope) => addDashboardRoutes(scope, new BuiltPages(folder)), { prefix })
     return app.listen({ port: 0, host: '127.0.0.1' })
   }
 
@@ -53,6 +53,16 @@ describe('the files of the dashboard', () => {
       const { headers } = await ask(url, path)
       expect([path, headers.get('content-type'), headers.get('cache-control')]).toEqual([path, type, cached])
     }
+  })
+
+  test('are below a prefix too, whose own address leads to the one with a slash, so that relative links fit', async () => {
+    const folder = await temporaryFolder()
+    await build(folder)
+    const url = await serve(folder, '/below')
+    const answer = await fetch(`${url}/below?a=b`, { redirect: 'manual' })
+    expect([answer.status, answer.headers.get('location')]).toEqual([302, '/below/?a=b'])
+    expect(await ask(url, '/below/')).toMatchObject({ status: 200, text: '<!doctype html>the page' })
+    expect((await ask(url, '/below/assets/index-abc.js')).status).toBe(200)
   })
 
   test.each([
@@ -105,7 +115,7 @@ describe.skipIf(!hasBrowser)('a server that asks for a token', () => {
     await page.route('**/login**', (route) => route.fulfill({ status: 404, body: '{}' }))
     await page.goto(`${url}/`)
     await page.getByRole('heading', { name: 'This server asks for a token' }).waitFor()
-    expect(await page.getByRole('link', { name: '/login' }).getAttribute('href')).toBe('/login?next=%2F')
+    expect(await page.getByRole('link', { name: '/login' }).getAttribute('href')).toBe('login?next=%2F')
   })
 
   test('shows all to whoever has it', async () => {
@@ -132,7 +142,7 @@ test.skipIf(!hasBrowser)('the page as it is built has nothing inline, and stays 
   )
   expect(page.headers.get('x-content-type-options')).toBe('nosniff')
   expect(page.text).not.toMatch(/ style=| on\w+=|<script>|<style/)
-  const assets = [...page.text.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, path]) => path ?? '')
+  const assets = [...page.text.matchAll(/(?:src|href)="\.(\/[^"]+)"/g)].map(([, path]) => path ?? '')
   expect(assets.length).toBeGreaterThan(2)
   const bytes = await Promise.all(
     ['/', ...assets].map(async (path) => Number((await fetch(url + path)).headers.get('content-length'))),

@@ -33,7 +33,7 @@ export interface FileView {
 const PAGE_JOBS = 200
 
 /**
- * What the page asks of its server. Every method rejects with `TetherApiError` where it refuses and `ServerUnreachable` where it
+ * What the page asks of its server, below the same path as the page itself. Every method rejects with `TetherApiError` where it refuses and `ServerUnreachable` where it
  * does not answer as one; a signal that fires rejects with its reason.
  */
 export class ServerApi {
@@ -45,62 +45,62 @@ export class ServerApi {
   }
 
   job(id: string, signal: AbortSignal): Promise<JobView> {
-    return this.#ask<JobView>(`/jobs/${id}`, { signal })
+    return this.#ask<JobView>(`jobs/${id}`, { signal })
   }
 
   /** Newest first. */
   jobs(query: JobQuery, signal: AbortSignal): Promise<JobPage> {
-    return this.#ask<JobPage>(`/jobs?${new URLSearchParams({ limit: String(PAGE_JOBS), ...query })}`, { signal })
+    return this.#ask<JobPage>(`jobs?${new URLSearchParams({ limit: String(PAGE_JOBS), ...query })}`, { signal })
   }
 
   async tasks(signal: AbortSignal): Promise<readonly TaskView[]> {
-    return (await this.#ask<{ tasks: readonly TaskView[] }>('/tasks', { signal })).tasks
+    return (await this.#ask<{ tasks: readonly TaskView[] }>('tasks', { signal })).tasks
   }
 
   async files(id: string, signal: AbortSignal): Promise<readonly FileView[]> {
-    return (await this.#ask<{ files: readonly FileView[] }>(`/jobs/${id}/files`, { signal })).files
+    return (await this.#ask<{ files: readonly FileView[] }>(`jobs/${id}/files`, { signal })).files
   }
 
   /** Also where the server is not ready, which is an answer and no refusal. */
   async health(signal: AbortSignal): Promise<Health> {
-    const response = await this.#send('/health/ready', { signal })
+    const response = await this.#send('health/ready', { signal })
     if (response.status !== 200 && response.status !== 503) throw await this.#refusalOf(response)
     return readJson<Health>(response)
   }
 
   /** Starts a job that nobody holds. */
   start(spec: StartSpec): Promise<JobView> {
-    return this.#ask<JobView>('/jobs', bodyOf('POST', spec))
+    return this.#ask<JobView>('jobs', bodyOf('POST', spec))
   }
 
   /** Starts a job and holds it: its events, for as long as `signal` does not fire. */
   startHeld(spec: StartSpec, signal: AbortSignal): Promise<Response> {
-    return this.#stream('/execute/stream', { ...bodyOf('POST', spec), signal })
+    return this.#stream('execute/stream', { ...bodyOf('POST', spec), signal })
   }
 
   end(id: string, kind: 'stop' | 'cancel'): Promise<JobView> {
-    return this.#ask<JobView>(`/jobs/${id}/${kind}`, bodyOf('POST', { reason: 'asked for on the dashboard' }))
+    return this.#ask<JobView>(`jobs/${id}/${kind}`, bodyOf('POST', { reason: 'asked for on the dashboard' }))
   }
 
   /** From now on nothing becomes of the job when its last holder leaves. */
   detach(id: string): Promise<JobView> {
-    return this.#ask<JobView>(`/jobs/${id}`, bodyOf('PATCH', { onDisconnect: 'continue' }))
+    return this.#ask<JobView>(`jobs/${id}`, bodyOf('PATCH', { onDisconnect: 'continue' }))
   }
 
   /** The events of a job after `after`, then what comes. */
   events(id: string, query: { readonly after: number; readonly hold?: true }, signal: AbortSignal): Promise<Response> {
     const { after, hold } = query
-    return this.#stream(`/jobs/${id}/events?after=${after}${hold === true ? '&hold=true' : ''}`, { signal })
+    return this.#stream(`jobs/${id}/events?after=${after}${hold === true ? '&hold=true' : ''}`, { signal })
   }
 
   /** The changes of status of all jobs, without replay. */
   feed(signal: AbortSignal): Promise<Response> {
-    return this.#stream('/jobs/events', { signal })
+    return this.#stream('jobs/events', { signal })
   }
 
   /** 404 where this server has no page to log in. */
   async hasLoginPage(signal: AbortSignal): Promise<boolean> {
-    const response = await this.#send('/login', { signal })
+    const response = await this.#send('login', { signal })
     return response.status !== 404
   }
 

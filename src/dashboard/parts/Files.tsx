@@ -24,7 +24,7 @@ export function Files({ job }: { readonly job: JobView }): JSX.Element | null {
       <ul class="files">
         {files.slice(0, MAX_SHOWN).map(({ path, bytes }) => (
           <li key={path}>
-            <a href={`/jobs/${job.id}/files/${path.split('/').map(encodeURIComponent).join('/')}`} download>
+            <a href={`jobs/${job.id}/files/${path.split('/').map(encodeURIComponent).join('/')}`} download>
               <bdi>{lineText(path)}</bdi>
             </a>
             <span class="muted">{bytesText(bytes)}</span>

@@ -23,7 +23,7 @@ export function TopBar({ onSkip }: { readonly onSkip: () => void }): JSX.Element
         Skip to the content
       </button>
       <a class="brand" href="#/" aria-label="Tether, all jobs">
-        <img src="/icon.svg" alt="" width="24" height="24" />
+        <img src="icon.svg" alt="" width="24" height="24" />
         <span>Tether</span>
       </a>
       <span class={`connection connection-${feed.connection}`} role="status">
@@ -32,7 +32,7 @@ export function TopBar({ onSkip }: { readonly onSkip: () => void }): JSX.Element
       </span>
       <nav aria-label="Main">
         <ThemeButton />
-        <a class="button quiet docs-link" href="/docs" target="_blank" rel="noopener">
+        <a class="button quiet docs-link" href="docs" target="_blank" rel="noopener">
           API
         </a>
         <a class="button primary" href="#/start">

@@ -47,9 +47,12 @@ const NOT_BUILT = `<!doctype html>
  */
 export function addDashboardRoutes(app: RouteApp, built: BuiltPages): void {
   const schema = { hide: true }
-  const config = { isPublicPage: true }
+  const config = { isPublic: true }
 
   app.get('/', { schema, config }, async (request, reply) => {
+    // Its links are relative, so below a prefix its address needs the slash at the end.
+    const [path, query] = request.url.split('?', 2)
+    if (path === app.prefix) return reply.redirect(`${app.prefix}/${query === undefined ? '' : `?${query}`}`)
     const pages = await built.pages()
     if (pages !== undefined) return send(request, reply, pages.index, UNTIL_ASKED)
     return reply.code(503).headers(PAGE_HEADERS).header('cache-control', 'no-store').type('text/html').send(NOT_BUILT)
