@@ -63,6 +63,9 @@ describe.skipIf(!hasBrowser)('ending a job on its page', () => {
       'Killed',
       'Verified',
     ])
+    // Of what was open, the log says no more.
+    await page.locator('.transcript').getByText('ended with the job').waitFor()
+    expect(await page.locator('.busy').count()).toBe(0)
     await model.untilClosed()
   })
 

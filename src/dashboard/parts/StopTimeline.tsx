@@ -122,10 +122,21 @@ function askedText({ cause, by, phase, reason }: Cancellation): JSX.Element {
   )
 }
 
+/** What was released, by the receipt's names: one of it, and several. */
+const NAMES: Readonly<Record<string, readonly [string, string]>> = {
+  processes: ['process', 'processes'],
+  requests: ['request', 'requests'],
+  files: ['file', 'files'],
+  children: ['sub-agent', 'sub-agents'],
+  other: ['other thing', 'other things'],
+}
+
 function Released({ receipt }: { readonly receipt: Receipt }): JSX.Element {
   const { released, survivors, containment, abortedToSettledMs, recorded } = receipt
   const counts = Object.entries(released).filter(([, count]) => count > 0)
-  const gone = counts.map(([kind, count]) => `${countText(count)} ${lineText(kind)}`).join(', ')
+  const gone = counts
+    .map(([kind, count]) => `${countText(count)} ${NAMES[kind]?.[count === 1 ? 0 : 1] ?? lineText(kind)}`)
+    .join(', ')
   return (
     <dl class="facts">
       <dt>Released</dt>

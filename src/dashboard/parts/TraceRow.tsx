@@ -1,9 +1,11 @@
 import type { JSX } from 'preact'
 import type { Json } from '../../job/json.ts'
 import type { Usage } from '../../job/receipt.ts'
+import { useDashboard } from '../Dashboard.ts'
 import { bytesText, countText, durationText, lineText, timeText } from '../format.ts'
 import { jobHash } from '../Route.ts'
-import type { Row } from '../trace/row.ts'
+import { type ChildRow, CUT, type Row } from '../trace/row.ts'
+import { useChanges } from '../useChanges.ts'
 import { Icon } from './Icon.tsx'
 import { StatusChip } from './StatusChip.tsx'
 import { ValueText } from './ValueText.tsx'
@@ -20,7 +22,13 @@ export function TraceRow({ row }: { readonly row: Row }): JSX.Element {
         <p class="event muted">
           <Icon name="model" />
           <bdi>{lineText(row.model)}</bdi>
-          <span class="event-end">{row.end === undefined ? <Busy /> : usageText(row.end.usage, tookOf(row))}</span>
+          <span class="event-end">
+            {typeof row.end === 'object' ? (
+              usageText(row.end.usage, tookMs(row.startedAt, row.end.at))
+            ) : (
+              <Open end={row.end} />
+            )}
+          </span>
         </p>
       )
     case 'child':
@@ -31,7 +39,9 @@ export function TraceRow({ row }: { readonly row: Row }): JSX.Element {
             <bdi>{lineText(row.task)}</bdi>
           </a>
           <span class="muted mono event-id">{lineText(row.childId)}</span>
-          <span class="event-end">{row.status === undefined ? <Busy /> : <StatusChip status={row.status} />}</span>
+          <span class="event-end">
+            <ChildStatus row={row} />
+          </span>
         </p>
       )
     case 'data':
@@ -70,17 +80,19 @@ export function TraceRow({ row }: { readonly row: Row }): JSX.Element {
 
 function ToolRow({ row }: { readonly row: Extract<Row, { kind: 'tool' }> }): JSX.Element {
   const { end } = row
-  const state = end === undefined ? 'open' : end.ok ? 'ok' : 'bad'
+  const state = typeof end === 'object' ? (end.ok ? 'ok' : 'bad') : (end ?? 'open')
   return (
     <details class={`event tool tool-${state}`} {...unfolding(row)}>
       <summary>
-        <Icon name={end === undefined ? 'tool' : end.ok ? 'check' : 'cross'} />
+        <Icon name={TOOL_ICONS[state]} />
         <bdi class="tool-name">{lineText(row.tool)}</bdi>
         <span class="muted brief">{briefOf(row.input)}</span>
-        <span class="event-end muted">{end === undefined ? <Busy /> : durationText(tookOf(row))}</span>
+        <span class="event-end muted">
+          {typeof end === 'object' ? durationText(tookMs(row.startedAt, end.at)) : <Open end={end} />}
+        </span>
       </summary>
       <ValueText value={row.input} />
-      {end !== undefined && <pre class="value">{end.summary}</pre>}
+      {typeof end === 'object' && <pre class="value">{end.summary}</pre>}
     </details>
   )
 }
@@ -95,7 +107,18 @@ function unfolding(row: Row): { open: boolean; onToggle: (event: { currentTarget
   }
 }
 
-function Busy(): JSX.Element {
+const TOOL_ICONS = { open: 'tool', cut: 'tool', ok: 'check', bad: 'cross' } as const
+
+/** A sub-agent that its parent's end took with it says of itself how it ended. */
+function ChildStatus({ row }: { readonly row: ChildRow }): JSX.Element {
+  const { table } = useDashboard()
+  useChanges(table.changes)
+  const status = row.status ?? table.get(row.childId)?.status
+  return status === undefined ? <Open end={undefined} /> : <StatusChip status={status} />
+}
+
+function Open({ end }: { readonly end: typeof CUT | undefined }): JSX.Element {
+  if (end === CUT) return <span class="muted">ended with the job</span>
   return (
     <span class="busy">
       <span class="visually-hidden">under way</span>
@@ -103,14 +126,8 @@ function Busy(): JSX.Element {
   )
 }
 
-function tookOf({
-  startedAt,
-  end,
-}: {
-  readonly startedAt: string
-  readonly end: { readonly at: string } | undefined
-}): number {
-  return end === undefined ? 0 : Math.max(0, Date.parse(end.at) - Date.parse(startedAt))
+function tookMs(startedAt: string, endedAt: string): number {
+  return Math.max(0, Date.parse(endedAt) - Date.parse(startedAt))
 }
 
 function usageText(usage: Usage | undefined, tookMs: number): string {

@@ -1,6 +1,6 @@
 import type { JobEvent, OutputChannel } from '../../job/event.ts'
 import type { Usage } from '../../job/receipt.ts'
-import type { ChildRow, ModelRow, Row, ToolRow } from './row.ts'
+import { type ChildRow, CUT, type ModelRow, type Row, type ToolRow } from './row.ts'
 import { sumUsage } from './sumUsage.ts'
 import { TextRows } from './TextRows.ts'
 
@@ -106,6 +106,7 @@ export class Trace {
         return undefined
       case 'job.failed':
       case 'job.interrupted':
+        this.#cutOff()
         this.#note(event, 'end', `${ENDS[event.type]}: ${event.failure.message}`)
         return undefined
       case 'job.succeeded':
@@ -113,6 +114,7 @@ export class Trace {
       case 'job.stopped':
       case 'job.timed_out':
       case 'job.abandoned':
+        this.#cutOff()
         this.#note(event, 'end', ENDS[event.type])
         return undefined
       default:
@@ -147,6 +149,12 @@ export class Trace {
     this.#openModels.clear()
     this.#children.clear()
     this.#note(event, 'warning', `Attempt ${event.attempt} was lost (${event.failure.message}); the job starts anew`)
+  }
+
+  /** What was open stays open in the log. */
+  #cutOff(): void {
+    for (const row of this.#openTools.values()) this.#change(row, { end: CUT })
+    for (const row of [...this.#openModels.values()].flat()) this.#change(row, { end: CUT })
   }
 
   #note(event: JobEvent, tone: 'plain' | 'warning' | 'end', text: string): void {

@@ -13,6 +13,9 @@ export type Row = { readonly key: number; version: number; isOpen: boolean } & (
   | NoteRow
 )
 
+/** The job ended while it was under way: nothing says how it ended, the job's receipt accounts for it. */
+export const CUT = 'cut'
+
 export interface TextRow {
   readonly kind: 'text'
   readonly channel: OutputChannel
@@ -25,14 +28,14 @@ export interface ToolRow {
   readonly tool: string
   readonly input: Json
   readonly startedAt: string
-  end: { readonly ok: boolean; readonly summary: string; readonly at: string } | undefined
+  end: { readonly ok: boolean; readonly summary: string; readonly at: string } | typeof CUT | undefined
 }
 
 export interface ModelRow {
   readonly kind: 'model'
   readonly model: string
   readonly startedAt: string
-  end: { readonly usage: Usage | undefined; readonly at: string } | undefined
+  end: { readonly usage: Usage | undefined; readonly at: string } | typeof CUT | undefined
 }
 
 export interface ChildRow {
