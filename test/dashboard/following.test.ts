@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest'
 import { openProxy } from '../client/CutProxy.ts'
 import { spawnServer } from '../jobs/serverProcess.ts'
 import { hasBrowser } from '../readers/Browser.ts'
-import { jobOf, startJob } from '../server/requests.ts'
+import { ask, jobOf, startJob } from '../server/requests.ts'
 import { eventually, Gate, openWorld, taskOf, temporaryFolder } from '../world.ts'
-import { field, idOf, jobAt, NETWORK, Visitor } from './world.ts'
+import { field, idOf, jobAt, NETWORK, statusOf, Visitor } from './world.ts'
 
 /** The numbers of the lines `tick N` that a page has, in order; it has those in view. */
 async function ticksOn(page: Awaited<ReturnType<Visitor['open']>>): Promise<readonly number[]> {
@@ -86,7 +86,7 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
     proxy.aimAt(await second.url())
     await page.locator('.job-title .chip-interrupted').waitFor()
     await page.locator('.top-bar').getByText('Live').waitFor()
-    expect(await page.getByText('Reconnecting…').count()).toBe(0)
+    await page.locator('.job-title').getByText('Reconnecting…').waitFor({ state: 'detached' })
     // What ended while nobody was there to say so is found.
     await list.locator('.job-row', { hasText: id }).getByText('Interrupted').waitFor()
     const next = await startJob(proxy.url, { task: 'ticks', input: { count: 1, intervalMs: 0 } })
@@ -163,6 +163,34 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
     expect(await outline()).toEqual(['branch', 'leaf', 'leaf', 'trunk'])
     await page.getByRole('link', { name: 'Parent' }).click()
     await page.locator('.text', { hasText: 'a branch' }).waitFor()
+  })
+
+  test('gives its connections up while nobody looks at it, and has caught up when somebody does', async () => {
+    const { url } = await openWorld()
+    const { id } = await startJob(url, { task: 'ticks', input: { count: 100_000, intervalMs: 20 } })
+    const page = await (await Visitor.come()).open(url, { at: jobAt(id) })
+    await page
+      .getByText(/tick \d/)
+      .first()
+      .waitFor()
+    const show = (isHidden: boolean): Promise<void> =>
+      page.evaluate((hidden) => {
+        const document: EventTarget = Reflect.get(globalThis, 'document')
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
+        document.dispatchEvent(new Event('visibilitychange'))
+      }, isHidden)
+    const closed = ['/jobs/events', `/jobs/${id}/events`].map((path) =>
+      page.waitForEvent('requestfailed', (request) => new URL(request.url()).pathname === path),
+    )
+    await show(true)
+    await Promise.all(closed)
+    await ask(url, `/jobs/${id}/stop?wait=10`, { method: 'POST' })
+    const other = await startJob(url, { task: 'ticks', input: { count: 0, intervalMs: 0 } })
+    expect(await statusOf(page).innerText()).toBe('Running')
+    await show(false)
+    await page.locator('.job-title .chip-stopped').waitFor()
+    await page.goto(`${url}/#/`)
+    await page.locator('.job-row', { hasText: other.id }).getByText('Succeeded').waitFor()
   })
 
   test('has a bar that shows how far a job is', async () => {

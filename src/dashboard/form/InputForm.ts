@@ -40,30 +40,30 @@ function named(variants: readonly Variant[]): readonly Variant[] {
   })
 }
 
-/** What each field of a form holds, as it was typed. */
-export type Typed = Readonly<Record<string, string>>
+/** What each field of a form holds, as it was typed. No object: a field may be called as what every object has. */
+export type Typed = ReadonlyMap<string, string>
 
 export type InputResult =
   | { readonly kind: 'ok'; readonly input: Json }
-  | { readonly kind: 'wrong'; readonly errors: Readonly<Record<string, string>> }
+  | { readonly kind: 'wrong'; readonly errors: ReadonlyMap<string, string> }
 
 /** The input that was typed; a field that was left empty is left out. */
 export function inputOf({ fields }: Variant, typed: Typed): InputResult {
-  const input: Record<string, Json> = {}
-  const errors: Record<string, string> = {}
+  const input: [string, Json][] = []
+  const errors = new Map<string, string>()
   for (const field of fields) {
-    const text = typed[field.name] ?? field.initial
+    const text = typed.get(field.name) ?? field.initial
     // A box that nobody ticked says no where an answer is needed, and else nothing.
     const isLeftOut = text === '' && !(field.kind === 'boolean' && field.isRequired)
     if (isLeftOut) {
-      if (field.isRequired) errors[field.name] = 'is needed'
+      if (field.isRequired) errors.set(field.name, 'is needed')
       continue
     }
     const value = valueOf(field, text)
-    if (value === undefined) errors[field.name] = WANTED[field.kind]
-    else input[field.name] = value
+    if (value === undefined) errors.set(field.name, WANTED[field.kind])
+    else input.push([field.name, value])
   }
-  return Object.keys(errors).length === 0 ? { kind: 'ok', input } : { kind: 'wrong', errors }
+  return errors.size === 0 ? { kind: 'ok', input: Object.fromEntries(input) } : { kind: 'wrong', errors }
 }
 
 const WANTED = {

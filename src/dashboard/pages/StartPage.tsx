@@ -64,9 +64,9 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
   useChanges(held.changes)
   const variants = useMemo(() => variantsOf(task.input), [task])
   const [at, setAt] = useState(0)
-  const [typed, setTyped] = useState<Typed>({})
+  const [typed, setTyped] = useState<Typed>(new Map())
   const [json, setJson] = useState<string | undefined>(variants.length === 0 ? '{}' : undefined)
-  const [errors, setErrors] = useState<Readonly<Record<string, string>>>({})
+  const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map())
   const [failure, setFailure] = useState<string>()
   const [isStarting, setStarting] = useState(false)
   const isFull = held.count >= MAX_HELD
@@ -98,18 +98,18 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
     if (isStarting) return
     if (json !== undefined) {
       const input = parseJson(json)
-      if (input === undefined) return setErrors({ json: 'must be JSON' })
-      setErrors({})
+      if (input === undefined) return setErrors(new Map([['json', 'must be JSON']]))
+      setErrors(new Map())
       return start(input)
     }
     const result = variant === undefined ? undefined : inputOf(variant, typed)
     if (result === undefined) return undefined
     if (result.kind === 'ok') {
-      setErrors({})
+      setErrors(new Map())
       return start(result.input)
     }
     setErrors(result.errors)
-    const [first = ''] = Object.keys(result.errors)
+    const [first = ''] = result.errors.keys()
     form.current?.querySelector<HTMLElement>(`[name="${CSS.escape(first)}"]`)?.focus()
     return undefined
   }
@@ -155,10 +155,10 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
           fields={variant?.fields ?? []}
           typed={typed}
           errors={errors}
-          onTyped={(name, text) => setTyped((known) => ({ ...known, [name]: text }))}
+          onTyped={(name, text) => setTyped((known) => new Map(known).set(name, text))}
         />
       ) : (
-        <JsonInput text={json} error={errors['json']} onText={setJson} />
+        <JsonInput text={json} error={errors.get('json')} onText={setJson} />
       )}
       <PolicyFields policy={policy} isFull={isFull} onPolicy={setPolicy} />
       {failure !== undefined && (
@@ -181,7 +181,7 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
 interface FieldsProps {
   readonly fields: readonly Field[]
   readonly typed: Typed
-  readonly errors: Readonly<Record<string, string>>
+  readonly errors: ReadonlyMap<string, string>
   readonly onTyped: (name: string, text: string) => void
 }
 
@@ -194,8 +194,8 @@ function Fields({ fields, typed, errors, onTyped }: FieldsProps): JSX.Element {
     <FieldInput
       key={field.name}
       field={field}
-      text={typed[field.name] ?? field.initial}
-      error={errors[field.name]}
+      text={typed.get(field.name) ?? field.initial}
+      error={errors.get(field.name)}
       onText={(text) => onTyped(field.name, text)}
     />
   )
@@ -203,7 +203,7 @@ function Fields({ fields, typed, errors, onTyped }: FieldsProps): JSX.Element {
     <>
       {shown.map(inputOf)}
       {isFolded && (
-        <details class="optional" open={optional.some(({ name }) => name in errors)}>
+        <details class="optional" open={optional.some(({ name }) => errors.has(name))}>
           <summary>Optional: {optional.map(({ name }) => lineText(name)).join(', ')}</summary>
           {optional.map(inputOf)}
         </details>
@@ -286,7 +286,7 @@ function PolicyFields({ policy, isFull, onPolicy }: PolicyFieldsProps): JSX.Elem
       <div class="field-row">
         {isHeld && (
           <SecondsField
-            label="after seconds"
+            label="After, seconds"
             hint="So that loading the page anew does not count."
             text={policy.graceSeconds}
             onText={(graceSeconds) => onPolicy({ ...policy, graceSeconds })}

@@ -1,5 +1,5 @@
 import type { ComponentChildren, JSX } from 'preact'
-import { useMemo } from 'preact/hooks'
+import { useMemo, useState } from 'preact/hooks'
 import { useDashboard } from '../Dashboard.ts'
 import { countText, durationText, lineText } from '../format.ts'
 import { stopTimesOf } from '../jobs/stopTimes.ts'
@@ -75,10 +75,13 @@ function StopTimes(): JSX.Element {
   const { table } = useDashboard()
   const version = useChanges(table.changes)
   const times = useMemo(() => stopTimesOf(table.newestFirst), [version])
+  const [isRoomy] = useState(() => matchMedia('(min-width: 46rem)').matches)
   const count = times.reduce((sum, { count }) => sum + count, 0)
   return (
-    <div class="panel stop-times">
-      <h2>Time to stop</h2>
+    <details class="panel stop-times" open={isRoomy}>
+      <summary>
+        <h2>Time to stop</h2>
+      </summary>
       {times.length === 0 ? (
         <p class="muted">No job that this page knows was stopped or cancelled yet.</p>
       ) : (
@@ -116,6 +119,6 @@ function StopTimes(): JSX.Element {
           ? 'Computed from the receipts of the jobs below.'
           : `From the ${countText(count)} ${count === 1 ? 'receipt' : 'receipts'} among the ${countText(table.newestFirst.length)} jobs that this page has loaded. A stop waits for the work in flight; a cancel does not.`}
       </p>
-    </div>
+    </details>
   )
 }
