@@ -6,4 +6,5 @@ script=$(readlink -f "$0")
 root=$(dirname "$(dirname "$script")")
 
 "$root/scripts/install-commands" redis-server:redis-server
+"$root/scripts/dashboard" || :
 exec "$root/scripts/node" "$root/scripts/cluster.ts" "$@"

@@ -14,8 +14,6 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Exempt from Host and token: what a load balancer asks. */
     isHealth?: boolean
-    /** Exempt from the token: what holds nothing that is anybody's. */
-    isPublic?: boolean
   }
 }
 
@@ -53,8 +51,7 @@ export class Gate {
 
   /** @throws {TetherError} `TETHER_UNAUTHORIZED` */
   assertToken(request: FastifyRequest): void {
-    const { isHealth = false, isPublic = false } = request.routeOptions.config
-    if (this.#tokenDigest === undefined || isHealth || isPublic) return
+    if (this.#tokenDigest === undefined || request.routeOptions.config.isHealth === true) return
     if (this.#isAuthenticated(request)) return
     throw new TetherError('TETHER_UNAUTHORIZED', 'the request must bear `authorization: Bearer` with the API token')
   }

@@ -3,8 +3,8 @@ import { openAgents, startAgent } from '../agent/agentWorld.ts'
 import { says } from '../agent/FakeModelServer.ts'
 import { hasBrowser } from '../readers/Browser.ts'
 import { jobOf, startJob } from '../server/requests.ts'
-import { Gate, openWorld } from '../world.ts'
-import { jobAt, statusOf, Visitor } from './world.ts'
+import { Gate, openWorld, taskOf } from '../world.ts'
+import { idOf, jobAt, statusOf, Visitor } from './world.ts'
 
 describe.skipIf(!hasBrowser)('ending a job on its page', () => {
   test('a stop in the middle of a model call says what it waits for, lets it finish, and nothing follows', async () => {
@@ -83,6 +83,28 @@ describe.skipIf(!hasBrowser)('ending a job on its page', () => {
     await receipt.getByText(`${job.receipt?.released.processes} processes`).waitFor()
     expect(await receipt.locator('.step-detail').nth(1).innerText()).toMatch(/^\+[\d.]+ ms$/)
     expect(job.cancellation).toMatchObject({ cause: 'cancel_requested', reason: 'asked for on the dashboard' })
+  })
+
+  test('a job that does not let go ends abandoned, is not confirmed, and is stuck in the overview until it does', async () => {
+    const go = new Gate()
+    const deaf = taskOf('deaf', () => go.opened)
+    const { url } = await openWorld({ tasks: [deaf] })
+    const { id } = await startJob(url, { task: 'deaf', settleMs: 100 })
+    const page = await (await Visitor.come()).open(url, { at: jobAt(id) })
+    await statusOf(page).getByText('Running').waitFor()
+    await page.getByRole('button', { name: 'Cancel' }).click()
+    await page.locator('.job-title .chip-abandoned').waitFor()
+    const receipt = page.getByRole('region', { name: 'Cancel' })
+    await receipt.getByText('Not confirmed').waitFor()
+    await receipt.getByText('something may be left').waitFor()
+    await page.goto(`${url}/#/`)
+    const stuck = page.locator('.tile', { hasText: 'Stuck' })
+    await stuck.getByRole('link', { name: 'deaf' }).click()
+    expect(idOf(page)).toBe(id)
+    go.open()
+    await page.goto(`${url}/#/`)
+    await stuck.getByText('0', { exact: true }).waitFor()
+    await page.locator('.job-row').getByText('Abandoned').waitFor()
   })
 
   test('a job that has ended cannot be ended again', async () => {

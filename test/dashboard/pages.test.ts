@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fastify } from 'fastify'
+import type { Page } from 'playwright-core'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { BuiltPages } from '../../src/server/Pages.ts'
 import { addDashboardRoutes } from '../../src/server/routes/dashboard.ts'
@@ -94,28 +95,34 @@ describe.skipIf(!hasBrowser)('a server that asks for a token', () => {
   const settings = { API_TOKEN: TOKEN }
   const allowed = /status of 40[14]/
 
-  test('hands out the page, which then sends whoever has none to log in, and says where it comes back to', async () => {
-    const { url } = await openWorld({ settings })
-    const visitor = await Visitor.come()
-    const page = await visitor.open('about:blank?', { at: '', allowed })
-    let asked = ''
-    // A server with a page to log in.
-    await page.route('**/login**', async (route) => {
-      asked = route.request().url()
-      await route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>Log in</title>' })
-    })
+  /** A page that was loaded with the token, and has it no more, as when a session is over. */
+  async function openAndForget(url: string, login: Parameters<Page['route']>[1]): Promise<Page> {
+    const page = await (await Visitor.come()).open('about:blank?', { at: '', allowed })
+    await page.route('**/login**', login)
+    await page.setExtraHTTPHeaders({ authorization: `Bearer ${TOKEN}` })
     await page.goto(`${url}/#/start?task=ticks`)
+    await page.locator('#field-count').waitFor()
+    await page.setExtraHTTPHeaders({})
+    return page
+  }
+
+  test('sends whoever has none any more to log in, and says where to come back to', async () => {
+    const { url } = await openWorld({ settings })
+    const page = await openAndForget(url, (route) =>
+      route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>Log in</title>' }),
+    )
+    await page.goto(`${url}/#/jobs/job_12345678`)
     await page.waitForURL('**/login?next=*')
-    expect(new URL(asked).searchParams.get('next')).toBe('/#/start?task=ticks')
+    expect(new URL(page.url()).searchParams.get('next')).toBe('/#/jobs/job_12345678')
   })
 
-  test('and one without a page to log in is said so', async () => {
+  test('and where there is no page to log in, says so', async () => {
     const { url } = await openWorld({ settings })
-    const page = await (await Visitor.come()).open('about:blank?', { at: '', allowed })
-    await page.route('**/login**', (route) => route.fulfill({ status: 404, body: '{}' }))
-    await page.goto(`${url}/`)
+    const page = await openAndForget(url, (route) => route.fulfill({ status: 404, body: '{}' }))
+    await page.goto(`${url}/#/jobs/job_12345678`)
     await page.getByRole('heading', { name: 'This server asks for a token' }).waitFor()
-    expect(await page.getByRole('link', { name: '/login' }).getAttribute('href')).toBe('login?next=%2F')
+    const link = page.getByRole('link', { name: '/login' })
+    expect(await link.getAttribute('href')).toBe('login?next=%2F%23%2Fjobs%2Fjob_12345678')
   })
 
   test('shows all to whoever has it', async () => {

@@ -176,9 +176,10 @@ describe.skipIf(!hasBrowser)('closing a tab', () => {
     expect(await jobOf(url, id)).toMatchObject({ status: 'running', policy: { onDisconnect: 'continue' } })
   })
 
-  test('is not going to another page of the dashboard, and past three jobs a tab holds no more', async () => {
+  test('is not going to another page of the dashboard, and past three jobs a browser holds no more', async () => {
     const { url } = await openWorld()
-    const page = await (await Visitor.come()).open(url)
+    const visitor = await Visitor.come()
+    const page = await visitor.open(url)
     const ids: string[] = []
     for (const name of ['one', 'two', 'three']) {
       await page.goto(`${url}/#/start?task=command`)
@@ -189,8 +190,14 @@ describe.skipIf(!hasBrowser)('closing a tab', () => {
       ids.push(idOf(page))
     }
     await page.goto(`${url}/#/start?task=command`)
-    await page.getByText('This tab holds 3 jobs already').waitFor()
-    expect(await page.getByRole('radio', { name: 'Cancel it' }).isDisabled()).toBe(true)
+    // Nor does another tab of the browser, which has the same connections.
+    const beside = await visitor.openBeside(page, url, '/start?task=command')
+    for (const tab of [page, beside]) {
+      await tab.getByText('3 jobs are held already').waitFor()
+      expect(await tab.getByRole('radio', { name: 'Cancel it' }).isDisabled()).toBe(true)
+      expect(await tab.getByRole('radio', { name: 'Let it run' }).isChecked()).toBe(true)
+    }
+    await beside.close()
     for (const id of ids) expect((await jobOf(url, id)).status).toBe('running')
     // With all of them held, a cancel still finds a connection.
     await page.goto(`${url}/#/jobs/${ids[0]}`)

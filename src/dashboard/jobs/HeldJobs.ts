@@ -4,6 +4,7 @@ import type { JobView } from '../../job/view.ts'
 import { followStream } from '../api/followStream.ts'
 import type { ServerApi, StartSpec } from '../api/ServerApi.ts'
 import { Changes } from '../Changes.ts'
+import { heldInTabs, tellTabs } from './tabs.ts'
 
 /** Kept for one tab: it outlives a reload, and is gone with the tab. */
 const STORED_AS = 'tether.held'
@@ -26,14 +27,22 @@ export class HeldJobs {
   readonly #api: ServerApi
   readonly #storage: Storage
   readonly #held = new Map<string, AbortController>()
+  #heldInTabs = 0
 
   constructor(api: ServerApi, storage: Storage) {
     this.#api = api
     this.#storage = storage
   }
 
-  get count(): number {
-    return this.#held.size
+  /** Whether the tabs of this browser hold as many as they may, as far as this one knows. */
+  get isFull(): boolean {
+    return Math.max(this.#held.size, this.#heldInTabs) >= MAX_HELD
+  }
+
+  /** Asks what the other tabs hold. */
+  async lookAround(): Promise<void> {
+    this.#heldInTabs = await heldInTabs()
+    this.changes.note()
   }
 
   has(id: string): boolean {
@@ -83,6 +92,7 @@ export class HeldJobs {
     const life = new AbortController()
     let after = from
     this.#held.set(id, life)
+    tellTabs(id, life.signal)
     this.#store()
     followStream({
       ask: (signal) => ask(signal, after),

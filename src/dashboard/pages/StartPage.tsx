@@ -69,9 +69,15 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
   const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map())
   const [failure, setFailure] = useState<string>()
   const [isStarting, setStarting] = useState(false)
-  const isFull = held.count >= MAX_HELD
+  const { isFull } = held
+  useEffect(() => {
+    const look = (): void => void held.lookAround()
+    look()
+    addEventListener('focus', look)
+    return () => removeEventListener('focus', look)
+  }, [])
   const [policy, setPolicy] = useState<Policy>({
-    onDisconnect: isFull ? 'continue' : 'cancel',
+    onDisconnect: 'cancel',
     graceSeconds: RELOAD_SECONDS,
     timeoutSeconds: '',
   })
@@ -79,7 +85,7 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
   const variant = variants[at]
 
   const start = (input: Json): void => {
-    const spec = specOf(task.name, input, policy)
+    const spec = specOf(task.name, input, isFull ? { ...policy, onDisconnect: 'continue' } : policy)
     setStarting(true)
     setFailure(undefined)
     const started =
@@ -160,7 +166,11 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
       ) : (
         <JsonInput text={json} error={errors.get('json')} onText={setJson} />
       )}
-      <PolicyFields policy={policy} isFull={isFull} onPolicy={setPolicy} />
+      <PolicyFields
+        policy={isFull ? { ...policy, onDisconnect: 'continue' } : policy}
+        isFull={isFull}
+        onPolicy={setPolicy}
+      />
       {failure !== undefined && (
         <p class="notice bad" role="alert">
           {failure}
@@ -279,8 +289,8 @@ function PolicyFields({ policy, isFull, onPolicy }: PolicyFieldsProps): JSX.Elem
       </fieldset>
       {isFull && (
         <p class="hint">
-          This tab holds {MAX_HELD} jobs already, and a browser has six connections to a server: let one of them run on
-          first.
+          {MAX_HELD} jobs are held already, and a browser has six connections to a server for all its tabs: let one of
+          them run on first.
         </p>
       )}
       <div class="field-row">

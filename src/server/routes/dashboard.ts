@@ -41,15 +41,11 @@ const NOT_BUILT = `<!doctype html>
 </html>
 `
 
-/**
- * Protocol, section 3: the dashboard. It holds nothing but the program of the page, so it is handed out without a token; what it
- * shows it asks for like any other client.
- */
+/** Protocol, section 3: the dashboard. What it shows it asks for like any other client. */
 export function addDashboardRoutes(app: RouteApp, built: BuiltPages): void {
   const schema = { hide: true }
-  const config = { isPublic: true }
 
-  app.get('/', { schema, config }, async (request, reply) => {
+  app.get('/', { schema }, async (request, reply) => {
     // Its links are relative, so below a prefix its address needs the slash at the end.
     const [path, query] = request.url.split('?', 2)
     if (path === app.prefix) return reply.redirect(`${app.prefix}/${query === undefined ? '' : `?${query}`}`)
@@ -58,7 +54,7 @@ export function addDashboardRoutes(app: RouteApp, built: BuiltPages): void {
     return reply.code(503).headers(PAGE_HEADERS).header('cache-control', 'no-store').type('text/html').send(NOT_BUILT)
   })
 
-  app.get('/icon.svg', { schema, config }, async (request, reply) => {
+  app.get('/icon.svg', { schema }, async (request, reply) => {
     const icon = (await built.pages())?.icon
     if (icon === undefined) throw routeNotFound(request)
     return send(request, reply, icon, UNTIL_ASKED)
@@ -66,7 +62,7 @@ export function addDashboardRoutes(app: RouteApp, built: BuiltPages): void {
 
   app.get(
     '/assets/:name',
-    { schema: { ...schema, params: Type.Object({ name: Type.String() }) }, config },
+    { schema: { ...schema, params: Type.Object({ name: Type.String() }) } },
     async (request, reply) => {
       const asset = (await built.pages())?.assets.get(request.params.name)
       if (asset === undefined) throw routeNotFound(request)
