@@ -1,5 +1,8 @@
+import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
+import { createServer, request as send } from 'node:http'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { fastify } from 'fastify'
 import type { Page } from 'playwright-core'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -8,7 +11,7 @@ import { addDashboardRoutes } from '../../src/server/routes/dashboard.ts'
 import { hasBrowser } from '../readers/Browser.ts'
 import { ask } from '../server/requests.ts'
 import { openWorld, temporaryFolder } from '../world.ts'
-import { jobAt, Visitor } from './world.ts'
+import { field, idOf, jobAt, Visitor } from './world.ts'
 
 const TOKEN = 'a-token-that-is-long-enough'
 
@@ -138,6 +141,48 @@ describe.skipIf(!hasBrowser)('a server that asks for a token', () => {
     await page.goto(`${url}/#${jobAt(String(id))}`)
     await page.getByText('tick 1').waitFor()
   })
+})
+
+/** A server below a path, as behind a proxy that takes the path off. */
+async function putBelow(path: string, target: string): Promise<string> {
+  const proxy = createServer((request, response) => {
+    const { method = 'GET', headers, url = '' } = request
+    if (!url.startsWith(`${path}/`)) {
+      response.writeHead(404).end()
+      return
+    }
+    const onward = send(new URL(target + url.slice(path.length)), { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers)
+      pipeline(answer, response).catch(() => response.destroy())
+    })
+    response.on('close', () => onward.destroy())
+    pipeline(request, onward).catch(() => response.destroy())
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  onTestFinished(() => {
+    proxy.closeAllConnections()
+    proxy.close()
+  })
+  const address = proxy.address()
+  return `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}${path}`
+}
+
+test.skipIf(!hasBrowser)('all of it works below a path too', async () => {
+  const { url } = await openWorld()
+  const below = await putBelow('/below', url)
+  const page = await (await Visitor.come()).open(below, { at: '/start?task=command' })
+  await field(page, 'command').fill('echo begun; sleep 600')
+  await page.getByRole('button', { name: 'Start' }).click()
+  await page.locator('.text', { hasText: 'begun' }).waitFor()
+  const id = idOf(page)
+  await page.getByRole('link', { name: 'Tether, all jobs' }).click()
+  await page.locator('.job-row', { hasText: id }).click()
+  await page.getByRole('button', { name: 'Cancel' }).click()
+  await page.locator('.job-title .chip-cancelled').waitFor()
+  expect(page.url()).toBe(`${below}/#/jobs/${id}`)
+  // Not the picture of one that is missing.
+  expect(await page.locator('.brand img').evaluate((image) => Reflect.get(image, 'naturalWidth'))).toBeGreaterThan(0)
 })
 
 test.skipIf(!hasBrowser)('the page as it is built has nothing inline, and stays small', async () => {
