@@ -1,4 +1,5 @@
 import type { JSX } from 'preact'
+import { useMemo } from 'preact/hooks'
 import { escapeControls } from '../../client/plainText.ts'
 import type { Json } from '../../job/json.ts'
 import { countText } from '../format.ts'
@@ -7,7 +8,8 @@ const MAX_CHARS = 20_000
 
 /** A value as JSON, cut where nobody reads on. */
 export function ValueText({ value }: { readonly value: Json }): JSX.Element {
-  const text = escapeControls(JSON.stringify(value, null, 2) ?? '')
+  // It may be a MiB, and the page around it is drawn anew with every event.
+  const text = useMemo(() => escapeControls(JSON.stringify(value, null, 2) ?? ''), [value])
   return (
     <pre class="value">
       {text.slice(0, MAX_CHARS)}
