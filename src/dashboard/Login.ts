@@ -22,6 +22,12 @@ export class Login {
     return `login?next=${encodeURIComponent(pathname + search + hash)}`
   }
 
+  /** Ends the one that let the page in, and goes to where the next one begins; where that failed, it can be ended there too. */
+  async end(api: ServerApi): Promise<void> {
+    await api.logOut().catch(() => undefined)
+    location.assign('login')
+  }
+
   /** Goes there; once, however often it is asked for. */
   ask(api: ServerApi): void {
     if (this.#state !== 'not_needed') return

@@ -42,7 +42,8 @@ describe('the login (protocol, section 6)', () => {
     const headers = { cookie: cookieOf(answer) }
     expect((await ask(url, '/jobs', { headers })).status).toBe(200)
     expect((await ask(url, '/', { headers })).status).toBe(200)
-    expect((await ask(url, '/health/ready', { headers })).json).toMatchObject({ draining: false })
+    expect((await ask(url, '/health/ready', { headers })).json).toMatchObject({ draining: false, hasSession: true })
+    expect((await ask(url, '/health/ready', { headers: BEARER })).json).not.toHaveProperty('hasSession')
     const { json } = await ask(url, '/execute', { body: TICKS, headers: { ...headers, ...OWN_PAGE } })
     expect(json).toMatchObject({ status: 'succeeded' })
   })

@@ -7,4 +7,6 @@ export interface Health {
   readonly containment?: { readonly level: string; readonly complete: boolean }
   readonly running?: number
   readonly queued?: number
+  /** A login let the page in. */
+  readonly hasSession?: boolean
 }

@@ -1,6 +1,7 @@
 import { ServerUnreachable, TetherApiError } from '../../client/error.ts'
 import type { Json } from '../../job/json.ts'
 import type { JobPolicy } from '../../job/policy.ts'
+import type { NumberedRequest } from '../../job/request.ts'
 import type { JobView } from '../../job/view.ts'
 import type { Health } from './Health.ts'
 import type { TaskView } from './TaskView.ts'
@@ -29,8 +30,14 @@ export interface FileView {
   readonly bytes: number
 }
 
+/** What was asked of a job; `at` is ISO 8601. */
+export interface RequestView extends Omit<NumberedRequest, 'at'> {
+  readonly at: string
+}
+
 /** The most that the server gives at once (protocol, section 3). */
 const PAGE_JOBS = 200
+const PAGE_REQUESTS = 200
 
 /**
  * What the page asks of its server, below the same path as the page itself. Every method rejects with `TetherApiError` where it refuses and `ServerUnreachable` where it
@@ -59,6 +66,12 @@ export class ServerApi {
 
   async files(id: string, signal: AbortSignal): Promise<readonly FileView[]> {
     return (await this.#ask<{ files: readonly FileView[] }>(`jobs/${id}/files`, { signal })).files
+  }
+
+  /** Oldest first, and no more than the first so many. */
+  async requests(id: string, signal: AbortSignal): Promise<readonly RequestView[]> {
+    const path = `jobs/${id}/requests?limit=${PAGE_REQUESTS}`
+    return (await this.#ask<{ requests: readonly RequestView[] }>(path, { signal })).requests
   }
 
   /** Also where the server is not ready, which is an answer and no refusal. */
@@ -102,6 +115,12 @@ export class ServerApi {
   async hasLoginPage(signal: AbortSignal): Promise<boolean> {
     const response = await this.#send('login', { signal })
     return response.status !== 404
+  }
+
+  /** Ends the login that let the page in. */
+  async logOut(): Promise<void> {
+    const response = await this.#send('logout', { method: 'POST', body: new URLSearchParams() })
+    if (!response.ok) throw await this.#refusalOf(response)
   }
 
   async #ask<T extends object>(path: string, init: RequestInit): Promise<T> {

@@ -9,6 +9,7 @@ import { EndButtons } from '../parts/EndButtons.tsx'
 import { Files } from '../parts/Files.tsx'
 import { Icon } from '../parts/Icon.tsx'
 import { JobTree } from '../parts/JobTree.tsx'
+import { Requests } from '../parts/Requests.tsx'
 import { StatusChip } from '../parts/StatusChip.tsx'
 import { StopTimeline } from '../parts/StopTimeline.tsx'
 import { Transcript } from '../parts/Transcript.tsx'
@@ -61,6 +62,7 @@ export function JobPage({ id }: { readonly id: string }): JSX.Element {
         </div>
         <aside class="job-side" aria-label="About this job">
           <StopTimeline job={job} />
+          <Requests job={job} />
           <JobTree job={job} />
           <Facts job={job} watch={watch} />
           <Files job={job} />

@@ -15,8 +15,8 @@ const SAID = {
 
 /** `onSkip` goes past it, to what the page is about. */
 export function TopBar({ onSkip }: { readonly onSkip: () => void }): JSX.Element {
-  const { feed } = useDashboard()
-  useChanges(feed.changes)
+  const { api, feed, health: watch, login } = useDashboard()
+  useChanges(feed.changes, watch.changes)
   return (
     <header class="top-bar">
       <button type="button" class="button skip" onClick={onSkip}>
@@ -31,6 +31,17 @@ export function TopBar({ onSkip }: { readonly onSkip: () => void }): JSX.Element
         {SAID[feed.connection]}
       </span>
       <nav aria-label="Main">
+        {watch.health?.hasSession === true && (
+          <button
+            type="button"
+            class="button quiet icon-only"
+            title="Log out"
+            aria-label="Log out"
+            onClick={() => void login.end(api)}
+          >
+            <Icon name="leave" />
+          </button>
+        )}
         <ThemeButton />
         <a class="button quiet docs-link" href="docs" target="_blank" rel="noopener">
           API

@@ -18,6 +18,8 @@ declare module 'fastify' {
     caller: Caller
     /** Whether the details of the server's health may be told. */
     isTrusted: boolean
+    /** Whether it bears the cookie of a login that is not over. */
+    hasSession: boolean
   }
 }
 
@@ -59,6 +61,7 @@ export class Access {
   admit(request: FastifyRequest): Promise<void> | undefined {
     const isHealth = request.routeOptions.config.isHealth === true
     const proof = this.#proofOf(request)
+    request.hasSession = this.login !== undefined && proof === 'cookie'
     // A page behind a rebound name cannot know the token, so a valid one makes the name irrelevant.
     if (proof !== 'token' && !isHealth) this.#gate.assertHost(request)
     this.#gate.assertOrigin(request)

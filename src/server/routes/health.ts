@@ -20,6 +20,7 @@ const Ready = Type.Object({
   containment: Type.Optional(Type.Object({ level: Type.String(), complete: Type.Boolean() })),
   running: Type.Optional(Type.Integer()),
   queued: Type.Optional(Type.Integer()),
+  hasSession: Type.Optional(Type.Boolean({ description: 'true where a login let you in: POST /logout ends it' })),
 })
 
 /** Protocol, section 3: for load balancers. They need neither token nor Host, and get no details without. */
@@ -57,6 +58,7 @@ export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void 
         containment,
         running,
         queued,
+        ...(request.hasSession ? { hasSession: true } : {}),
       }
     },
   )
