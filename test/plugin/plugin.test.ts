@@ -4,6 +4,7 @@ import { fastifySwagger } from '@fastify/swagger'
 import { type FastifyServerOptions } from 'fastify'
 import { describe, expect, test } from 'vitest'
 import { tether } from '../../src/index.ts'
+import { scrape } from '../metrics/scrape.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf, startJob } from '../server/requests.ts'
 import { eventually, Gate, parseFrames, taskOf, temporaryFolder } from '../world.ts'
@@ -260,6 +261,9 @@ describe('two of them in one process', () => {
     expect((await jobOf(b, again.id)).status).toBe('running')
     await ask(b, `/jobs/${again.id}/cancel`, { method: 'POST' })
     expect(await ended(b, again.id)).toMatchObject({ status: 'cancelled', receipt: { confirmed: true, survivors: [] } })
+    const [figuresOfA, figuresOfB] = [await scrape(a), await scrape(b)]
+    expect(figuresOfA.sum('tether_jobs_ended_total')).toBe(1)
+    expect(figuresOfB.sum('tether_jobs_ended_total')).toBe(2)
   })
 })
 

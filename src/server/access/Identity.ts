@@ -3,7 +3,7 @@ import type { Caller } from '../../jobs/JobSpec.ts'
 
 /**
  * `read`: jobs, their events and files, and who asked what of them. `run`: starting jobs, holding them and changing their policy.
- * `cancel`: cancelling and stopping. `admin`: all of these, deleting jobs, and the details of the server's health.
+ * `cancel`: cancelling and stopping. `admin`: all of these, deleting jobs, and the details and figures of the server.
  */
 export const SCOPES = ['read', 'run', 'cancel', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
