@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { type ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
@@ -29,6 +31,7 @@ interface Operation {
 }
 
 const waits = taskOf('waits', async (ctx) => ctx.sleep(60_000))
+const leaves = taskOf('leaves', async (ctx) => writeFile(join(await ctx.workspace(), 'left.txt'), 'it'))
 
 async function documentOf(url: string): Promise<Members> {
   return (await ask(url, '/openapi.json')).json
@@ -123,7 +126,7 @@ describe('the description of the API', () => {
 
 describe('every operation', () => {
   test('answers as it is described, the examples of the document first', async () => {
-    const { url } = await openWorld({ tasks: [waits] })
+    const { url } = await openWorld({ tasks: [waits, leaves] })
     const document = await documentOf(url)
     const checkerAt = checkerOf(document)
     let held = ''
@@ -131,9 +134,7 @@ describe('every operation', () => {
     /** A new job for those that end one, so that each finds one to end. */
     const running = async (): Promise<string> => (await startJob(url, { task: 'waits' })).id
     const finished = async (): Promise<string> => {
-      const answer = await ask(url, '/execute', {
-        body: { task: 'command', input: { command: 'echo it >$PWD/left.txt', cwd: '.' } },
-      })
+      const answer = await ask(url, '/execute', { body: { task: 'leaves' } })
       return String(answer.json['id'])
     }
     const stream = new AbortController()
