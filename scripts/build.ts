@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, copyFileSync, globSync, mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
-// Makes `dist`, which is what the package has: JavaScript with its types, and whatever else stands in `src`. Node strips no types
-// below node_modules, so the sources themselves would not run there. `npm pack` runs this.
+// Makes `dist`, which is what the package has beside the built dashboard: JavaScript with its types, and whatever else stands in
+// `src`. Node strips no types below node_modules, so the sources themselves would not run there. `npm pack` runs this.
 
 const ROOT = join(import.meta.dirname, '..')
 const [DIST, SRC] = [join(ROOT, 'dist'), join(ROOT, 'src')]
@@ -17,7 +17,7 @@ const { status } = spawnSync(join(ROOT, 'node_modules/.bin/tsc'), ['-p', 'tsconf
   stdio: 'inherit',
 })
 if (status !== 0) throw new Error(`tsc ended with ${status}`)
-for (const file of globSync('**/*.*', { cwd: SRC, exclude: ['**/*.ts'] })) {
+for (const file of globSync('**/*.*', { cwd: SRC, exclude: ['**/*.ts', 'dashboard/**'] })) {
   mkdirSync(dirname(join(DIST, file)), { recursive: true })
   copyFileSync(join(SRC, file), join(DIST, file))
 }

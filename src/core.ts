@@ -14,16 +14,29 @@ import { TaskRegistry } from './execution/TaskRegistry.ts'
 import type { TaskDefinition } from './execution/task.ts'
 import { Watchdog, type WatchdogOptions } from './execution/watchdog/Watchdog.ts'
 import { WatchedOrchestrator } from './execution/watchdog/WatchedOrchestrator.ts'
+import type { Finding, Probe } from './health/Check.ts'
+import { diskFinding, diskSpaceOf } from './health/diskSpace.ts'
+import { HealthReport } from './health/HealthReport.ts'
+import { SharedAnswer } from './health/SharedAnswer.ts'
+import { SharedProbes } from './health/SharedProbes.ts'
 import type { Containment } from './job/receipt.ts'
 import { JobManager } from './jobs/JobManager.ts'
 import { PQueueJobQueue } from './jobs/PQueueJobQueue.ts'
 import type { SharedEngine, SharedTerms } from './jobs/SharedEngine.ts'
 import { Workspaces } from './jobs/Workspaces.ts'
 import type { Logger } from './logger.ts'
+import { JobFigures } from './metrics/JobFigures.ts'
+import { LogFigures } from './metrics/LogFigures.ts'
+import { LoopDelay } from './metrics/LoopDelay.ts'
+import { Metrics } from './metrics/Metrics.ts'
+import { processFamilies } from './metrics/processFamilies.ts'
+import { serverFamilies } from './metrics/serverFamilies.ts'
+import { standingFamilies } from './metrics/standingFamilies.ts'
 import { ModelProviders } from './resources/model/ModelProviders.ts'
 import { Guardian } from './resources/processes/Guardian.ts'
 import { probeContainment } from './resources/processes/probeContainment.ts'
 import { sweepLeftovers } from './resources/processes/sweepLeftovers.ts'
+import type { ServerFigures } from './server/ServerFigures.ts'
 import { type DirectoryLock, lockDirectory, makeFolder } from './store/DirectoryLock.ts'
 import type { JobStore, StoreError } from './store/JobStore.ts'
 import { openSqliteJobStore } from './store/sqlite/SqliteJobStore.ts'
@@ -31,6 +44,7 @@ import { agent } from './tasks/agent.ts'
 import { command } from './tasks/command.ts'
 import { loadTasks } from './tasks/loadTasks.ts'
 import { ticks } from './tasks/ticks.ts'
+import { JobSpans } from './tracing/JobSpans.ts'
 
 export interface CoreOptions {
   readonly config: Config
@@ -70,10 +84,13 @@ export interface Core {
   readonly logger: Logger
   readonly containment: Containment
   readonly jobs: JobManager
+  readonly health: HealthReport
   readonly orchestrator: TaskExecutionOrchestrator
   readonly pending: PendingCancellations
   /** Where the processes of isolated tasks come from. */
   readonly spare: WarmSpare
+  /** What a scrape gets. `server`: how the server in front of this stands. */
+  metricsWith(server: () => ServerFigures): Metrics
   /** Notes in the folder where its server listens. */
   announce(url: string): void
   /**
@@ -121,6 +138,9 @@ export async function openCore(options: CoreOptions): Promise<Core> {
   opened.defer(() => (engine ?? ownStore).close())
   const store = options.wrapStore?.(ownStore) ?? ownStore
   const tasks = await registryOf(options)
+  const jobFigures = new JobFigures((name) => tasks.find(name) !== undefined)
+  const logFigures = new LogFigures()
+  const spans = new JobSpans()
   const eventLog = new EventLog({
     store,
     clock,
@@ -128,6 +148,7 @@ export async function openCore(options: CoreOptions): Promise<Core> {
     patienceMs: options.storePatienceMs ?? (engine === undefined ? STORE_PATIENCE_MS : config.leaseMs),
     onRefused: (change, why) =>
       logger[engine === undefined ? 'error' : 'debug']({ change: change.kind, why }, 'the store refused a change'),
+    onCommit: logFigures.onCommit,
   })
   eventLog.onHealth((health) => {
     if (health.kind === 'ok') logger.info({}, 'the store takes writes again')
@@ -191,10 +212,44 @@ export async function openCore(options: CoreOptions): Promise<Core> {
     retainJobsMs: config.retainJobsMs,
     policyDefaults: { settleMs: config.settleMs, maxRunMs: config.maxRunMs },
     cancelPollMs: config.cancelPollMs,
+    observers: [jobFigures, spans],
+    spans,
     ...(engine === undefined ? {} : { engine }),
   })
   const recovered = await jobs.recover()
   if (recovered.interrupted + recovered.queued > 0) logger.info(recovered, 'took up the jobs of an earlier process')
+  // What it measures is the loop of this process, whose time nobody sets.
+  const loop = new LoopDelay(systemClock)
+  loop.start()
+  opened.defer(() => loop.stop())
+  const health = new HealthReport({
+    standing: () => jobs.standing(),
+    shared: new SharedAnswer(clock, () => jobs.countShared()),
+    probes: new SharedProbes(clock, probesOf(store, config.dataDir, engine)),
+    loop,
+    containment,
+    guardianPid: () => guardian.pid,
+    maxAbandoned: config.maxAbandoned,
+    isLogFailing: () => eventLog.isFailing,
+  })
+  const metricsWith = (server: () => ServerFigures): Metrics =>
+    new Metrics([
+      ...jobFigures.families(engine !== undefined),
+      ...standingFamilies({
+        standing: () => jobs.standing(),
+        countShared: () => jobs.countShared(),
+        hints: engine && (() => engine.replicas.hintCounts),
+        replica,
+        containment,
+        concurrency: config.concurrency,
+        maxAbandoned: config.maxAbandoned,
+        diskFreeBytes: async () => (await diskSpaceOf(config.dataDir)).freeBytes,
+      }),
+      ...serverFamilies(server),
+      ...logFigures.families(() => eventLog.isFailing),
+      ...loop.families(),
+      ...processFamilies(),
+    ])
   const start = async (): Promise<void> => {
     await engine?.start({
       run: (ref) => jobs.runClaimed(ref),
@@ -211,6 +266,8 @@ export async function openCore(options: CoreOptions): Promise<Core> {
     logger,
     containment,
     jobs,
+    health,
+    metricsWith,
     orchestrator,
     pending,
     spare,
@@ -220,6 +277,29 @@ export async function openCore(options: CoreOptions): Promise<Core> {
       (drained ??= jobs.drain({ finishWithinMs: config.drainMs, ...(hurry === undefined ? {} : { hurry }) })),
     close: () => parts.disposeAsync(),
   }
+}
+
+function probesOf(store: JobStore, dataDir: string, engine: SharedEngine | undefined): readonly Probe[] {
+  const redis = async (): Promise<Finding> => {
+    const state = await engine?.check()
+    const isLost = state?.hasLease !== true
+    return { ok: !isLost, ...(isLost ? { detail: 'the others do not count with it' } : {}), figures: { ...state } }
+  }
+  return [
+    { name: 'store', run: () => answered(store.check()) },
+    { name: 'disk', run: async () => diskFinding(await diskSpaceOf(dataDir)) },
+    ...(engine === undefined
+      ? []
+      : [
+          { name: 'redis', run: redis },
+          { name: 'queue', run: () => answered(engine.replicas.checkQueue()) },
+        ]),
+  ]
+}
+
+async function answered(asking: Promise<void>): Promise<Finding> {
+  await asking
+  return { ok: true }
 }
 
 function openOwnStore(config: Config, clock: Clock, logger: Logger): Promise<JobStore> {

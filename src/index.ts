@@ -12,5 +12,7 @@ export {
   TaskFailure,
   Type,
 } from './execution/task.ts'
+export type { Logger } from './logger.ts'
+export { type TetherPluginOptions, tether } from './plugin.ts'
 export type { Authenticate, Identity, Scope } from './server/access/Identity.ts'
 export { openTether, type Tether, type TetherOptions } from './tether.ts'

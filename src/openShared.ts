@@ -13,6 +13,6 @@ export function openSharedOf(
   if (redisUrl === undefined) return undefined
   return async (terms) => {
     const { openRedisEngine } = await import('./cluster/openRedisEngine.ts')
-    return openRedisEngine({ ...config, ...terms, url: redisUrl, logger, clock })
+    return openRedisEngine({ ...config, ...terms, url: redisUrl, prefix: config.redisPrefix, logger, clock })
   }
 }

@@ -6,6 +6,7 @@ import { type BuiltInTask, type Core, mintReplica, openCore } from './core.ts'
 import type { TaskDefinition } from './execution/task.ts'
 import type { Logger } from './logger.ts'
 import { openSharedOf } from './openShared.ts'
+import type { Authenticate } from './server/access/Identity.ts'
 import { FastifyServer } from './server/FastifyServer.ts'
 import { assertLocalPeer } from './server/localPeers.ts'
 
@@ -16,10 +17,12 @@ export interface TetherPluginOptions {
   /** Which of `ticks`, `command` and `agent` there are. Default: all of them; `command` and `agent` let a caller run commands. */
   readonly builtInTasks?: readonly BuiltInTask[]
   /**
-   * Settings by their names, docs/protocol.md, section 6; nothing is read from the environment. Without `API_TOKEN`, only programs
-   * of this machine are answered.
+   * Settings by their names, docs/protocol.md, section 6; nothing is read from the environment. Without `API_TOKEN` and
+   * `authenticate`, only programs of this machine are answered.
    */
   readonly settings?: Readonly<Record<string, string | undefined>>
+  /** Says who sent a request, and what they may. Default: whoever bears the API token may everything. */
+  readonly authenticate?: Authenticate
   /** Where commands run that name no folder. Default: the working directory. */
   readonly cwd?: string
   /** Of which commands get the harmless part (PATH, HOME, LANG and the like). Default: the environment of this process. */
@@ -57,10 +60,19 @@ export const tether: FastifyPluginAsync<TetherPluginOptions> = async (app, optio
     ...(openShared === undefined ? {} : { openShared }),
   })
   opened.defer(() => core.close())
-  const { jobs, clock } = core
-  const server = new FastifyServer({ config, jobs, logger, clock })
+  const { jobs, health, clock } = core
+  const { authenticate } = options
+  const server: FastifyServer = new FastifyServer({
+    config,
+    jobs,
+    health,
+    metrics: core.metricsWith(() => server.figures()),
+    logger,
+    clock,
+    ...(authenticate === undefined ? {} : { authenticate }),
+  })
   startWithApp(app, core)
-  if (config.apiToken === undefined) app.addHook('onRequest', assertLocalPeer)
+  if (config.apiToken === undefined && authenticate === undefined) app.addHook('onRequest', assertLocalPeer)
   await server.addTo(app)
   // Not in `onClose`: by then the app waits for its connections, which are those of our streams.
   app.addHook('preClose', async () => {

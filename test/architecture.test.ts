@@ -65,7 +65,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   cluster: {
     mayImport: ['eventlog', 'store', 'job', ...LEAVES],
     typesOnly: ['jobs/JobQueue.ts', 'jobs/Replicas.ts', 'jobs/SharedEngine.ts'],
-    packages: ['ioredis', 'bullmq', 'p-queue', 'node:crypto', 'node:fs', 'node:timers/promises'],
+    packages: ['ioredis', 'bullmq', 'p-queue', 'node:crypto', 'node:fs', 'node:net', 'node:timers/promises'],
     knownTo: ['openShared.ts'],
   },
   // What a job is: no input or output, no timers.

@@ -207,7 +207,10 @@ export class RedisReplicas implements Replicas {
   }
 
   #rememberedFor(tenant: string, { by = '' }: AskedRequest): RememberOptions {
-    return { ...this.#options.remember, client: `${tenant}/${by}` }
+    const { remember } = this.#options
+    // One who is known by more than an address may be many: there is nobody to keep from taking all.
+    const maxOfClient = isIP(by) === 0 ? remember.maxInAll : remember.maxOfClient
+    return { ...remember, maxOfClient, client: `${tenant}/${by}` }
   }
 }
 

@@ -9,7 +9,7 @@ import { type JobRef, keyOf } from '../job/key.ts'
 import type { Containment } from '../job/receipt.ts'
 import { isTerminal } from '../job/status.ts'
 import type { Logger } from '../logger.ts'
-import { type JobStore, type ListPlace, StoreError } from '../store/JobStore.ts'
+import { type JobStore, StoreError } from '../store/JobStore.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
 import type { EndAnswer, EndRequest, GroupAnswer, GroupEndRequest } from './ending.ts'
@@ -107,11 +107,12 @@ export class JobEnder {
     const requested = Promise.all(members.map((job) => this.#hand(job, asked)))
     await waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock)
     const tombstone = await remembered
+    const handed = new Set(members.map(({ key }) => key))
     const elsewhere = await this.#options.shared?.remote.endGroup(
       tenant,
       group,
       asked,
-      (ref) => this.#active.getOwn(ref) !== undefined,
+      (ref) => (handed.has(keyOf(ref)) ? Promise.resolve(false) : this.#endClaimed(ref, asked, request.onAsked)),
       request.onAsked,
     )
     const accepted = members.filter((job) => !isTerminal(job.record.state.status)).length + (elsewhere ?? 0)
@@ -123,10 +124,15 @@ export class JobEnder {
   }
 
   /** Ends a job that this process has claimed since a request for its group came; undefined where it has not. */
-  #endClaimed(ref: JobRef, asked: CancellationRequest): Promise<boolean> | undefined {
+  #endClaimed(
+    ref: JobRef,
+    asked: CancellationRequest,
+    onAsked: GroupEndRequest['onAsked'],
+  ): Promise<boolean> | undefined {
     const job = this.#active.getOwn(ref)
     if (job === undefined) return undefined
     job.noteAskedUnrecorded(asked)
+    if (!job.isDecided) onAsked?.(ref)
     const requested = this.#hand(job, asked)
     return waitAtMost(requested, ANSWER_PATIENCE_MS, this.#clock).then(() => !isTerminal(job.record.state.status))
   }

@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream'
 import type { Context } from '@opentelemetry/api'
-import type { Logger } from 'pino'
 import type { PendingCancellations } from '../cancellation/PendingCancellations.ts'
 import type { Clock } from '../clock.ts'
 import type { EventLog, StoreHealth } from '../eventlog/EventLog.ts'
@@ -13,7 +12,7 @@ import type { StatusEvent } from '../job/event.ts'
 import type { Failure } from '../job/failure.ts'
 import { type GroupId, parseJobId } from '../job/id.ts'
 import { DEFAULT_TENANT, type JobKey, type JobRef, keyOf } from '../job/key.ts'
-import { graceOf, type JobPolicy, type OnDisconnect } from '../job/policy.ts'
+import { graceOf, type JobPolicy } from '../job/policy.ts'
 import type { Containment } from '../job/receipt.ts'
 import { type JobRecord, workspaceKeyOf } from '../job/record.ts'
 import type { NumberedRequest, PolicyChange, RequestKind, RequestOutcome } from '../job/request.ts'
@@ -35,7 +34,7 @@ import { ChildJobs } from './ChildJobs.ts'
 import type { EndAnswer, EndRequest, GroupAnswer, GroupEndRequest } from './ending.ts'
 import { Holder } from './Holder.ts'
 import { JobEnder } from './JobEnder.ts'
-import { JobFinder } from './JobFinder.ts'
+import { JobFinder, notFound } from './JobFinder.ts'
 import type { JobObserver } from './JobObserver.ts'
 import type { JobQueue } from './JobQueue.ts'
 import { JobRunner, type StuckJob } from './JobRunner.ts'
@@ -122,7 +121,7 @@ const STOPPED: Failure = { code: 'TETHER_SERVER_SHUTDOWN', message: 'the server 
 /** Who asks where no client does. */
 const SERVER: Caller = { tenant: DEFAULT_TENANT, subject: 'server' }
 
-/** A deleted job's id cannot be started again for this long. */
+/** The id of a job cannot be started again for this long after it was deleted, or after its end where it goes by age. */
 const SPENT_MS = 24 * 60 * 60 * 1000
 
 /**
@@ -154,6 +153,7 @@ export class JobManager {
     this.tasks = options.tasks
     this.#clock = options.clock
     this.#observers = options.observers ?? []
+    this.#trail = new RequestTrail(options)
     const active = this.#active
     const jobs = new JobFinder({ active, store: options.store })
     const views = new JobViews(options)
@@ -585,14 +585,9 @@ export class JobManager {
 
   /** A job that this process does not have was created, or moved by it. */
   #onMoved(record: JobRecord, event: StatusEvent): void {
-    this.#tellWatchers(record, event, record.lastSeq)
-    if (event.type !== 'job.queued') this.#keeper?.noteRoom(record)
-  }
-
-  /** A job that this process does not have, and has changed. */
-  #onMoved(record: JobRecord, event: StatusEvent): void {
     this.#tellObservers((observer) => observer.onStatus(record, event))
     this.#tellWatchers(record, event, record.lastSeq)
+    if (event.type !== 'job.queued') this.#keeper?.noteRoom(record)
   }
 
   /** An SDK that somebody registered is code of theirs: what it throws must not cost a job. */

@@ -1,5 +1,4 @@
 import { type Context, context } from '@opentelemetry/api'
-import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { EventLog } from '../eventlog/EventLog.ts'
 import type { ExecutionReport } from '../execution/Execution.ts'

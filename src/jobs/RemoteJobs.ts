@@ -162,12 +162,16 @@ export class RemoteJobs {
     }
   }
 
-  /** Asks every member of a group that has not ended, but for those of which `isOwn` is true. `onAsked`: of each that was. */
+  /**
+   * Asks every member of a group that has not ended. `endOwn` ends one that is this process's now, which it may have come to be
+   * at any time; undefined where it is not. `onAsked` is called with each of the others that was asked. Settles with how many have
+   * been asked and not ended.
+   */
   async endGroup(
     tenant: string,
     group: GroupId,
     asked: CancellationRequest,
-    isOwn: (ref: JobRef) => boolean,
+    endOwn: (ref: JobRef) => Promise<boolean> | undefined,
     onAsked: (ref: JobRef) => void = () => undefined,
   ): Promise<number> {
     const { store } = this.#options
@@ -181,8 +185,8 @@ export class RemoteJobs {
         limit: ASKED_AT_ONCE,
         ...(place === undefined ? {} : { before: place }),
       })
-      const others = page.map(refOf).filter((ref) => !isOwn(ref))
-      const standings = await Promise.all(others.map((ref) => this.#endMember(ref, asked, onAsked)))
+      const members = page.map(refOf)
+      const standings = await Promise.all(members.map((ref) => endOwn(ref) ?? this.#endMember(ref, asked, onAsked)))
       accepted += standings.filter((isAccepted) => isAccepted).length
       const last = page.at(-1)
       if (last === undefined || page.length < ASKED_AT_ONCE) return accepted

@@ -1,9 +1,9 @@
-import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { ChangeSource, EventLog, QueuedChange } from '../eventlog/EventLog.ts'
 import { type ErrorCode, TetherError } from '../job/error.ts'
 import type { JobRef } from '../job/key.ts'
 import type { JobRequest, RequestOutcome } from '../job/request.ts'
+import type { Logger } from '../logger.ts'
 import { type RequestOfJob, StoreError } from '../store/JobStore.ts'
 import { waitAtMost } from './waiting.ts'
 

@@ -19,6 +19,7 @@ import type { FoundBy } from './JobObserver.ts'
 import type { JobQueue } from './JobQueue.ts'
 import type { JobSharing } from './JobSharing.ts'
 import { type JobStarter, waitsUntil } from './JobStarter.ts'
+import { limitsOf } from './limitsOf.ts'
 import type { AskedRequest, Hint, LostReplica } from './Replicas.ts'
 
 export interface SharedJobsKeeperOptions extends JobSharing {

@@ -5,16 +5,21 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Clock } from '../clock.ts'
 import type { HealthReport } from '../health/HealthReport.ts'
-import { TetherError } from '../job/error.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
 import type { Metrics } from '../metrics/Metrics.ts'
+import { Access } from './access/Access.ts'
+import { addAccess } from './access/addAccess.ts'
+import type { Authenticate } from './access/Identity.ts'
+import { describeApi, finishDocument } from './apiDocument.ts'
 import { setUpConnection } from './connections.ts'
 import { errorBody, routeNotFound, sendError } from './errors.ts'
 import { refuseHead } from './headRoutes.ts'
 import { addJsonParser } from './jsonBody.ts'
 import { listenAt } from './listen.ts'
 import { BuiltPages } from './Pages.ts'
+import { traceRequest } from './requestSpans.ts'
 import { addDashboardRoutes } from './routes/dashboard.ts'
+import { addDocsRoutes } from './routes/docs.ts'
 import { addEndingRoutes } from './routes/ending.ts'
 import { addEventRoutes } from './routes/events.ts'
 import { addExecuteRoutes } from './routes/execute.ts'
@@ -22,7 +27,6 @@ import { addFileRoutes } from './routes/files.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobRoutes } from './routes/jobs.ts'
 import { addMetricsRoute } from './routes/metrics.ts'
-import { addPageRoutes } from './routes/pages.ts'
 import type { RouteApp } from './routes/RouteApp.ts'
 import { addTaskRoutes } from './routes/tasks.ts'
 import type { ServerConfig } from './ServerConfig.ts'
@@ -87,10 +91,12 @@ export class FastifyServer {
   readonly #unanswered: UnansweredWrites
   readonly #access: Access
   readonly #requestTimes: RequestTimes
-  #app: FastifyInstance | undefined
+  /** Only where it listens by itself. */
+  #ownApp: FastifyInstance | undefined
   #closing: Promise<void> | undefined
 
-  constructor({ config, jobs, health, metrics, logger, clock }: FastifyServerOptions) {
+  constructor(options: FastifyServerOptions) {
+    const { config, jobs, health, metrics, logger, clock, authenticate, requestTimes = REQUEST_TIMES } = options
     this.#clock = clock
     this.#access = new Access({ config, clock, ...(authenticate === undefined ? {} : { authenticate }) })
     this.#requestTimes = requestTimes
@@ -121,10 +127,26 @@ export class FastifyServer {
 
   /** Settles when connections are taken. `url` is the address that was given, with the port that was picked. */
   async listen(): Promise<{ readonly url: string }> {
-    const app = await this.#build()
-    this.#app = app
-    this.#unanswered.start(() => app.addresses().filter((address) => typeof address !== 'string'))
-    return { url: await listenAt(app, this.#context.config) }
+    const { config, logger } = this.#context
+    const app = fastify({
+      logger: false,
+      trustProxy: config.trustProxy,
+      return503OnClosing: false,
+      requestTimeout: this.#requestTimes.requestMs,
+      http: {
+        headersTimeout: this.#requestTimes.headersMs,
+        connectionsCheckingInterval: this.#requestTimes.checkMs,
+        maxHeaderSize: MAX_HEADER_BYTES,
+      },
+      routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+      frameworkErrors: (error, _request, reply) => sendError(error, reply, logger),
+      clientErrorHandler: refuseMalformed,
+    })
+    app.server.on('connection', setUpConnection)
+    this.#ownApp = app
+    await this.addTo(app)
+    await app.ready()
+    return { url: await listenAt(app, config) }
   }
 
   /**
@@ -135,7 +157,7 @@ export class FastifyServer {
     const app = scope.withTypeProvider<TypeBoxTypeProvider>()
     const { logger } = this.#context
     app.addHook('onRoute', (route) => {
-      route.bodyLimit = MAX_BODY_BYTES
+      route.bodyLimit ??= MAX_BODY_BYTES
       if (route.method === 'HEAD') refuseHead(route)
     })
     app.setValidatorCompiler(validatorCompiler)
@@ -146,7 +168,10 @@ export class FastifyServer {
       throw routeNotFound(request)
     })
     addJsonParser(app)
-    await this.#addSecurity(app)
+    app.addHook('onRequest', traceRequest)
+    const { config, jobs } = this.#context
+    const isClosing = (): boolean => this.#closing !== undefined
+    await addAccess(app, { access: this.#access, config, jobs, logger, isClosing })
     await app.register(fastifySwagger, {
       openapi: describeApi(app.prefix),
       convertConstToEnum: false,
@@ -154,7 +179,7 @@ export class FastifyServer {
       transformObject: (document) => ('openapiObject' in document ? finishDocument({ ...document.openapiObject }) : {}),
     })
     await app.register(fastifySSE, { heartbeatInterval: 0 })
-    this.#addRoutes(app, await readPages())
+    this.#addRoutes(app)
     this.#unanswered.start(() => app.addresses().filter((address) => typeof address !== 'string'))
   }
 
@@ -193,75 +218,6 @@ export class FastifyServer {
     }
   }
 
-  async #build(): Promise<FastifyInstance> {
-    const { config, logger } = this.#context
-    const app = fastify({
-      logger: false,
-      bodyLimit: MAX_BODY_BYTES,
-      // A HEAD route made from a GET would open a stream, and one from a POST start a job.
-      exposeHeadRoutes: false,
-      trustProxy: config.trustProxy,
-      return503OnClosing: false,
-      requestTimeout: this.#requestTimes.requestMs,
-      http: {
-        headersTimeout: this.#requestTimes.headersMs,
-        connectionsCheckingInterval: this.#requestTimes.checkMs,
-        maxHeaderSize: MAX_HEADER_BYTES,
-      },
-      routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-      frameworkErrors: (error, _request, reply) => sendError(error, reply, logger),
-      clientErrorHandler: refuseMalformed,
-    }).withTypeProvider<TypeBoxTypeProvider>()
-    app.server.on('connection', setUpConnection)
-    app.setValidatorCompiler(validatorCompiler)
-    // The schemas of answers describe them; serializing by them would drop what they do not name.
-    app.setSerializerCompiler(() => (data) => JSON.stringify(data))
-    app.setErrorHandler((error, _request, reply) => sendError(error, reply, logger))
-    app.setNotFoundHandler((request) => {
-      throw routeNotFound(request)
-    })
-    addJsonParser(app)
-    const { jobs } = this.#context
-    const isClosing = (): boolean => this.#closing !== undefined
-    await addAccess(app, { access: this.#access, config, jobs, logger, isClosing })
-    await app.register(fastifySwagger, {
-      openapi: {
-        openapi: '3.1.0',
-        info: { title: 'Tether', version: '0.1.0', description: 'A streaming task server.' },
-      },
-      convertConstToEnum: false,
-    })
-    await app.register(fastifySSE, { heartbeatInterval: 0 })
-    this.#addRoutes(app)
-    await app.ready()
-    return app
-  }
-
-  /** The order matters: a preflight bears no token, so it is answered after the check of its origin and before that of a token. */
-  async #addSecurity(app: FastifyInstance): Promise<void> {
-    const { config } = this.#context
-    const gate = new Gate(config)
-    app.addHook('onRequest', traceRequest)
-    app.addHook('onRequest', (request, _reply, done) => {
-      if (this.#closing !== undefined) throw new TetherError('TETHER_DRAINING', 'the server is closing')
-      gate.assertSite(request)
-      done()
-    })
-    if (config.allowedOrigins.length > 0) {
-      await app.register(fastifyCors, {
-        origin: [...config.allowedOrigins],
-        methods: ['GET', 'POST', 'PATCH', 'DELETE'],
-        allowedHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'Last-Event-ID'],
-        exposedHeaders: ['X-Tether-Job-Id', 'X-Tether-Holder', 'X-Tether-Delivery', 'Location', 'Retry-After'],
-        maxAge: 600,
-      })
-    }
-    app.addHook('onRequest', (request, _reply, done) => {
-      gate.assertToken(request)
-      done()
-    })
-  }
-
   #addRoutes(app: RouteApp): void {
     const context = this.#context
     addExecuteRoutes(app, context)
@@ -271,8 +227,9 @@ export class FastifyServer {
     addFileRoutes(app, context)
     addTaskRoutes(app, context)
     addHealthRoutes(app, context)
+    addMetricsRoute(app, context)
+    addDocsRoutes(app)
     addDashboardRoutes(app, new BuiltPages())
-    addPageRoutes(app)
   }
 }
 

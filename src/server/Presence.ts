@@ -32,7 +32,7 @@ export class Presence {
   /** Takes its place in the quota and gives it back by itself. @throws {TetherError} `TETHER_QUOTA` */
   begin(): void {
     this.#quota.take(this.#subject)
-    // Whoever was asked who this is may have taken a while: 'close' has come then, and does not again.
+    // Whoever was asked who this is, or a hook of an app around ours, may have taken a while: 'close' has come then, and does not again.
     if (this.raw.destroyed) this.#end()
     else this.raw.once('close', () => this.#end())
   }

@@ -1,6 +1,4 @@
-import { escapeHtml } from './escapeHtml.ts'
-
-const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
+import { type FastifyInstance, fastify } from 'fastify'
 
 /** The page that shows the description of the API. Its links are relative, to where it stands. */
 export const DOCS_PAGE = `<!doctype html>
@@ -10,8 +8,7 @@ export const DOCS_PAGE = `<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Tether API</title>
-<link rel="stylesheet" href="/docs.css">
-<link rel="icon" href="/icon.svg">
+<link rel="icon" href="icon.svg">
 </head>
 <body>
 <div id="app"></div>
@@ -52,26 +49,16 @@ export function scalarScript(): Promise<Buffer> {
   return script
 }
 
-function renderOperation(method: string, path: string, operation: Readonly<Record<string, unknown>>): string {
-  const { parameters, requestBody } = operation
-  const summary = typeof operation['summary'] === 'string' ? operation['summary'] : ''
-  const answers = Object.entries(membersOf(operation, 'responses')).map(([status, answer]) =>
-    renderSchema(`Answer ${status}`, answer),
-  )
-  return `<section class="operation">
-<h2><span class="method">${method.toUpperCase()}</span> <code>${escapeHtml(path)}</code></h2>
-<p>${escapeHtml(summary)}</p>
-${parameters === undefined ? '' : renderSchema('Parameters', parameters)}
-${requestBody === undefined ? '' : renderSchema('Body', requestBody)}
-${answers.join('\n')}
-</section>`
-}
-
-function renderSchema(title: string, schema: unknown): string {
-  return `<details><summary>${escapeHtml(title)}</summary><pre>${escapeHtml(JSON.stringify(schema, null, 2))}</pre></details>`
-}
-
-function membersOf(value: unknown, key?: string): Readonly<Record<string, unknown>> {
-  const member: unknown = key === undefined ? value : Reflect.get(Object(value), key)
-  return typeof member === 'object' && member !== null ? { ...member } : {}
+/** The package gives its script to a Fastify app alone, so one is made for it that nobody else can ask. */
+async function loadScalar(): Promise<Buffer> {
+  const { default: apiReference } = await import('@scalar/fastify-api-reference')
+  const app: FastifyInstance = fastify()
+  try {
+    await app.register(apiReference, { routePrefix: '/docs', configuration: { content: {} } })
+    const { statusCode, rawPayload } = await app.inject('/docs/js/scalar.js')
+    if (statusCode !== 200) throw new Error(`the pages of the API have no script: ${statusCode}`)
+    return rawPayload
+  } finally {
+    await app.close()
+  }
 }

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { TetherError } from '../job/error.ts'
 import { clientOf } from './access/RequestLimits.ts'
+import { setUpConnection } from './connections.ts'
 import { Presence } from './Presence.ts'
 import type { ServerContext } from './ServerContext.ts'
 

@@ -1,4 +1,5 @@
 import { fastifyCors } from '@fastify/cors'
+import { fastifyRateLimit } from '@fastify/rate-limit'
 import { fastifySSE } from '@fastify/sse'
 import { fastifySwagger } from '@fastify/swagger'
 import { type FastifyServerOptions } from 'fastify'
@@ -201,13 +202,73 @@ describe('an app with Tether in it', () => {
     expect((await from('203.0.113.7', '/closed/tasks', { authorization })).statusCode).toBe(200)
   })
 
+  test('says itself who asks, where it gives a hook, and whoever that knows may ask from anywhere', async () => {
+    const app = hostApp()
+    await addTether(app, {
+      prefix: '/tether',
+      tasks: [waits],
+      authenticate: ({ headers }) => {
+        const tenant = headers['x-team']
+        return typeof tenant === 'string' ? { tenant, subject: 'somebody', scopes: ['read', 'run'] } : undefined
+      },
+    })
+    const url = `${await listening(app)}/tether`
+    expect(await ask(url, '/jobs')).toMatchObject({ status: 401 })
+    const ours = { headers: { 'x-team': 'ours' } }
+    const { json } = await ask(url, '/jobs', { body: { task: 'waits' }, ...ours })
+    const path = `/jobs/${String(json['id'])}`
+    expect(await ask(url, path, ours)).toMatchObject({ status: 200 })
+    expect(await ask(url, path, { headers: { 'x-team': 'theirs' } })).toMatchObject({ status: 404 })
+    expect(await ask(url, `${path}/cancel`, { method: 'POST', ...ours })).toMatchObject({ status: 403 })
+    expect((await ask(url, `${path}/requests`, ours)).json).toMatchObject({
+      requests: [{ kind: 'cancel', by: 'somebody', outcome: 'TETHER_FORBIDDEN' }],
+    })
+    const far = { url: '/tether/tasks', remoteAddress: '203.0.113.7' }
+    expect((await app.inject({ ...far, headers: { host: 'localhost', 'x-team': 'ours' } })).statusCode).toBe(200)
+  })
+
+  test('has a login below the prefix, whose cookie goes no further', async () => {
+    const API_TOKEN = 'a-token-of-enough-length'
+    const app = hostApp({ trustProxy: true })
+    // The same type as that of the form.
+    app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, async () => 'ours')
+    await addTether(app, { prefix: '/tether', settings: { API_TOKEN } })
+    const page = await app.inject({
+      url: '/tether/?a=b',
+      headers: { host: 'localhost', accept: 'text/html,*/*' },
+    })
+    expect(page.statusCode).toBe(303)
+    expect(page.headers.location).toBe(`/tether/login?next=${encodeURIComponent('/tether/?a=b')}`)
+    const logIn = (headers = {}) =>
+      app.inject({
+        method: 'POST',
+        url: '/tether/login',
+        payload: new URLSearchParams({ token: API_TOKEN, next: '/tether/?a=b#/jobs/x' }).toString(),
+        headers: { host: 'localhost', 'content-type': 'application/x-www-form-urlencoded', ...headers },
+      })
+    const answer = await logIn()
+    expect(answer.statusCode).toBe(303)
+    expect(answer.headers.location).toBe('/tether/?a=b#/jobs/x')
+    expect(answer.headers['set-cookie']).toMatch(/^tether_session=[^;]+; Path=\/tether; HttpOnly; SameSite=Strict/)
+    // The name that binds it to a host asks for the path of all of it.
+    const secure = await logIn({ 'x-forwarded-proto': 'https' })
+    expect(secure.headers['set-cookie']).toMatch(/^__Secure-tether_session=[^;]+; Path=\/tether; .*Secure$/)
+    const [cookie] = String(answer.headers['set-cookie']).split(';')
+    const jobs = await app.inject({ url: '/tether/jobs', headers: { host: 'localhost', cookie: cookie ?? '' } })
+    expect(jobs.statusCode).toBe(200)
+  })
+
   test('may have the same plugins as Tether has inside', async () => {
     const app = hostApp()
+    await app.register(fastifyRateLimit, { global: false, max: 1, timeWindow: 1 })
     await app.register(fastifyCors, { origin: ['https://ours.example'] })
     await app.register(fastifySSE)
     await app.register(fastifySwagger, { openapi: { info: { title: 'ours', version: '1' } } })
     app.get('/hello', async () => 'hello')
-    await addTether(app, { prefix: '/tether', settings: { ALLOWED_ORIGINS: 'https://ours.example' } })
+    await addTether(app, {
+      prefix: '/tether',
+      settings: { ALLOWED_ORIGINS: 'https://ours.example', RATE_LIMIT_PER_MINUTE: '3' },
+    })
     const url = await listening(app)
     expect(app.swagger()).toMatchObject({ info: { title: 'ours' } })
     expect((await ask(url, '/tether/openapi.json')).json).toMatchObject({ info: { title: 'Tether' } })
@@ -217,6 +278,10 @@ describe('an app with Tether in it', () => {
     })
     expect(answer.headers.get('access-control-allow-origin')).toBe('https://ours.example')
     expect(parseFrames(answer.text).at(-1)?.type).toBe('job.succeeded')
+    expect(await ask(url, '/tether/tasks')).toMatchObject({ status: 200 })
+    const refused = await ask(url, '/tether/tasks')
+    expect(refused).toMatchObject({ status: 429 })
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(1)
   })
 
   test('runs jobs that are handed to it without a socket to listen on', async () => {

@@ -72,7 +72,7 @@ test('a job that was being begun when its replica was cut off, and waits again s
   await eventually('it is claimed', async () => (await owner()) !== '')
   await eventually('it is given back', async () => (await owner()) === '', 20_000)
   await proxy.up()
-  await eventually('it is back', async () => (await a.jobs.health()).isReady, 20_000)
+  await eventually('it is back', async () => (await a.health.ready()).isReady, 20_000)
   await b.ask(`/jobs/${filler}/cancel`, { method: 'POST' })
   await b.untilStatus(id, 'succeeded', 20_000)
 }, 60_000)
@@ -152,7 +152,7 @@ test('a child whose claim is under way when the lease is lost leaves nothing of 
   const { id } = await startJob(tether.url, { task: 'parent', settleMs: 500 })
   await eventually('it has ended', async () => (await jobOf(tether.url, id)).status === 'interrupted', 20_000)
   await eventually('nothing is left', async () => {
-    const { running, stuck } = await tether.jobs.health()
+    const { running, stuck } = tether.jobs.standing()
     return running === 0 && stuck.length === 0 && tether.jobs.activeCount === 0
   })
   expect(ran).toEqual([])

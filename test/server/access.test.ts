@@ -50,6 +50,7 @@ const ROUTES: [scope: Scope, method: string, path: string, body?: object][] = [
   ['admin', 'DELETE', '/jobs/job-12345'],
   ['read', 'GET', '/tasks'],
   ['read', 'GET', '/openapi.json'],
+  ['admin', 'GET', '/metrics'],
   ['read', 'GET', '/docs'],
   ['read', 'GET', '/'],
 ]

@@ -209,6 +209,8 @@ describe('a client that is slow', () => {
     const server = new FastifyServer({
       config: readConfig({ PORT: '0' }),
       jobs: tether.jobs,
+      health: tether.health,
+      metrics: tether.metrics,
       logger: pino({ level: 'silent' }),
       clock: systemClock,
       requestTimes: { headersMs: 150, requestMs: 300, checkMs: 20 },
@@ -363,8 +365,8 @@ describe('a path', () => {
     '/jobs/%2e%2e%2f%2e%2e%2fetc/files/passwd',
     '/jobs/default:job-12345/files/a.txt',
     '//etc/passwd',
-    '/./../app.js',
-    '/app.js%00',
+    '/./../docs/start.js',
+    '/docs/start.js%00',
     '/%',
     '/%c0%ae%c0%ae/',
     '/jobs/job-12345%0d%0aset-cookie:x=y',
@@ -441,7 +443,16 @@ describe('what clients write', () => {
 describe('every answer', () => {
   test('is taken for nothing but what it is, and framed and loaded by nobody', async () => {
     const { url } = await openWorld({ settings: { API_TOKEN: TOKEN } })
-    const paths = ['/jobs', '/nothing', '/health/live', '/jobs/events', '/jobs/job-12345', '/login', '/', '/app.js']
+    const paths = [
+      '/jobs',
+      '/nothing',
+      '/health/live',
+      '/jobs/events',
+      '/jobs/job-12345',
+      '/login',
+      '/',
+      '/docs/start.js',
+    ]
     for (const path of paths) {
       for (const headers of [{}, BEARER]) {
         const client = await RawClient.connect(url)

@@ -60,7 +60,7 @@ async function attack(page: Page, url: string): Promise<readonly string[]> {
       for (const path of ['/jobs', '/icon.svg', '/jobs/job-12345/events?hold=true']) {
         await settled(Object.assign(document.createElement('img'), { src: url + path }))
       }
-      await settled(Object.assign(document.createElement('script'), { src: `${url}/app.js` }))
+      await settled(Object.assign(document.createElement('script'), { src: `${url}/docs/start.js` }))
       const Source = Reflect.get(globalThis, 'EventSource')
       await new Promise((resolve) => {
         const events = new Source(`${url}/jobs/events`, { withCredentials: true })

@@ -76,6 +76,7 @@ describe('the login (protocol, section 6)', () => {
     ['/.//evil.example', '/'],
     ['', '/'],
     ['/jobs?status=running', '/jobs?status=running'],
+    ['/?a=b#/jobs/job_1', '/?a=b#/jobs/job_1'],
   ])('goes on to a path of this server alone: %j to %j', async (next, location) => {
     const { url } = await openWorld({ settings: SETTINGS })
     const answer = await sendForm(url, '/login', { token: TOKEN, next })

@@ -581,6 +581,7 @@ describe('the rest', () => {
       'GET /jobs/{id}/events',
       'GET /jobs/{id}/files',
       'GET /jobs/{id}/files/{*}',
+      'GET /jobs/{id}/requests',
       'GET /metrics',
       'GET /tasks',
       'PATCH /jobs/{id}',

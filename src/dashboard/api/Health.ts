@@ -2,7 +2,7 @@
 export interface Health {
   readonly ready: boolean
   readonly draining?: boolean
-  readonly checks?: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>
+  readonly checks?: readonly { readonly name: string; readonly ok: boolean; readonly detail?: string }[]
   readonly stuck?: readonly { readonly id: string; readonly task: string; readonly since: string }[]
   readonly containment?: { readonly level: string; readonly complete: boolean }
   readonly running?: number

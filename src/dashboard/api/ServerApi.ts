@@ -111,10 +111,10 @@ export class ServerApi {
     return this.#stream('jobs/events', { signal })
   }
 
-  /** 404 where this server has no page to log in. */
+  /** There is none (404) where nothing is asked for, and 401 where something else than a token says who asks. */
   async hasLoginPage(signal: AbortSignal): Promise<boolean> {
-    const response = await this.#send('login', { signal })
-    return response.status !== 404
+    const { status } = await this.#send('login', { signal })
+    return status !== 404 && status !== 401
   }
 
   /** Ends the login that let the page in. */

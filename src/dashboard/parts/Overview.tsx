@@ -12,7 +12,7 @@ export function Overview(): JSX.Element {
   useChanges(watch.changes)
   const { health } = watch
   const { containment, stuck = [] } = health ?? {}
-  const wrong = Object.entries(health?.checks ?? {}).filter(([, { ok }]) => !ok)
+  const wrong = (health?.checks ?? []).filter(({ ok }) => !ok)
   return (
     <section class="overview" aria-label="Overview">
       <dl class="tiles">
@@ -42,7 +42,7 @@ export function Overview(): JSX.Element {
       {health !== undefined && !health.ready && (
         <p class="notice warm" role="status">
           {health.draining === true ? 'The server is shutting down and takes no jobs.' : 'The server takes no jobs.'}
-          {wrong.map(([name, { detail }]) => ` ${lineText(name)}: ${lineText(detail ?? 'not in order')}.`)}
+          {wrong.map(({ name, detail }) => ` ${lineText(name)}: ${lineText(detail ?? 'not in order')}.`)}
         </p>
       )}
       <StopTimes />

@@ -58,13 +58,16 @@ export function clientOf({ tenant, subject }: Caller): string {
 /** Loaded only where something is limited. `perMinute` 0: only logins are. */
 export async function openRequestLimits(app: FastifyInstance, perMinute: number): Promise<RequestLimits> {
   const { fastifyRateLimit } = await import('@fastify/rate-limit')
-  await app.register(fastifyRateLimit, { global: false, timeWindow: WINDOW_MS })
-  const logins = app.createRateLimit({ max: LOGINS_PER_MINUTE })
+  await app.register(fastifyRateLimit, { global: false })
+  // Said with each: where an app around ours has limits too, the settings of those are the defaults.
+  const timeWindow = WINDOW_MS
+  const logins = app.createRateLimit({ timeWindow, max: LOGINS_PER_MINUTE })
   if (perMinute === 0) return new RequestLimits({ logins })
   return new RequestLimits({
     logins,
-    byAddress: app.createRateLimit({ max: perMinute }),
+    byAddress: app.createRateLimit({ timeWindow, max: perMinute }),
     bySubject: app.createRateLimit({
+      timeWindow,
       max: perMinute,
       keyGenerator: ({ identity }) => (identity === undefined ? '' : clientOf(identity)),
     }),

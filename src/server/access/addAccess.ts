@@ -52,7 +52,8 @@ export async function addAccess(app: FastifyInstance, hooks: AccessHooks): Promi
     if (isClosing()) throw new TetherError('TETHER_DRAINING', 'the server is closing')
     return goOn(access.admit(request), done)
   })
-  if (config.allowedOrigins.length > 0) {
+  // Where the app has CORS of its own, that answers the preflights of all of its routes, these too.
+  if (config.allowedOrigins.length > 0 && !app.hasRequestDecorator('corsPreflightEnabled')) {
     await app.register(fastifyCors, {
       origin: [...config.allowedOrigins],
       methods: ['GET', 'POST', 'PATCH', 'DELETE'],

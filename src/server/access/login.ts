@@ -81,5 +81,5 @@ function nextOf(text: string | null, prefix: string): string {
   const base = 'http://localhost'
   const url = text?.startsWith('/') === true ? URL.parse(text, base) : null
   if (url === null || url.origin !== base) return `${prefix}/`
-  return url.pathname.startsWith('//') ? `${prefix}/` : url.pathname + url.search
+  return url.pathname.startsWith('//') ? `${prefix}/` : url.pathname + url.search + url.hash
 }

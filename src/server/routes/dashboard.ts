@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { ANSWER_HEADERS } from '../access/headers.ts'
 import { routeNotFound } from '../errors.ts'
 import type { BuiltPages, PageFile } from '../Pages.ts'
 import type { RouteApp } from './RouteApp.ts'
@@ -9,6 +10,7 @@ import type { RouteApp } from './RouteApp.ts'
  * server alone, nothing of ours is framed, and no form leaves the page.
  */
 const PAGE_HEADERS = {
+  ...ANSWER_HEADERS,
   'content-security-policy': [
     "default-src 'none'",
     "script-src 'self'",
@@ -21,11 +23,7 @@ const PAGE_HEADERS = {
     "require-trusted-types-for 'script'",
     "trusted-types 'none'",
   ].join('; '),
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-  'referrer-policy': 'no-referrer',
   'cross-origin-opener-policy': 'same-origin',
-  'cross-origin-resource-policy': 'same-origin',
   vary: 'accept-encoding',
 }
 
@@ -45,7 +43,7 @@ const NOT_BUILT = `<!doctype html>
 export function addDashboardRoutes(app: RouteApp, built: BuiltPages): void {
   const schema = { hide: true }
 
-  app.get('/', { schema }, async (request, reply) => {
+  app.get('/', { schema, config: { isPage: true } }, async (request, reply) => {
     // Its links are relative, so below a prefix its address needs the slash at the end.
     const [path, query] = request.url.split('?', 2)
     if (path === app.prefix) return reply.redirect(`${app.prefix}/${query === undefined ? '' : `?${query}`}`)

@@ -1,5 +1,5 @@
+import { PAGE_HEADERS } from '../access/headers.ts'
 import { DOCS_PAGE, DOCS_SCRIPT, scalarScript } from '../docsPage.ts'
-import { PAGE_HEADERS } from './pages.ts'
 import type { RouteApp } from './RouteApp.ts'
 
 /**
@@ -27,7 +27,7 @@ export function addDocsRoutes(app: RouteApp): void {
 
   app.get('/openapi.json', { schema }, async () => app.getDecorator<() => object>('tetherApi')())
 
-  app.get('/docs', { schema }, async (_request, reply) =>
+  app.get('/docs', { schema, config: { isPage: true } }, async (_request, reply) =>
     reply
       .headers({ ...PAGE_HEADERS, 'content-security-policy': POLICY })
       .type('text/html; charset=utf-8')

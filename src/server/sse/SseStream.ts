@@ -64,7 +64,7 @@ export class SseStream extends LiveResponse implements FrameSink {
     return this.#pushedEvents + (this.#reader?.sentCount ?? 0)
   }
 
-  /** Lets the frames of `reader` come. */
+  /** Lets the frames of `reader` come, which is closed with the stream; that may be over by now. */
   follow(reader: JobReader): void {
     if (this.isOver) {
       reader.close()

@@ -309,14 +309,15 @@ class SqliteJobStore implements JobStore {
   }
 
   #delete({ ref, spentUntil }: ChangeOf<'delete'>): ChangeResult {
-    const { jobs, spent } = this.#parts
+    const { jobs, spent, requests } = this.#parts
     const place = jobs.placeOf(ref)
     if (place === undefined) return refused('missing')
     if (!isTerminal(place.status)) return refused('status')
     jobs.delete(place.job)
     this.#sweeper.doom(place.job)
     this.#forgetRequests()
-    spent.spend(ref, spentUntil)
+    if (spentUntil > this.#clock.now()) spent.spend(ref, spentUntil)
+    else requests.remove(ref)
     return DONE
   }
 

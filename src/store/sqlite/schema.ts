@@ -125,6 +125,23 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
   4: `
     ALTER TABLE jobs ADD COLUMN workspace_of TEXT;
   `,
+  5: `
+    CREATE TABLE requests (
+      tenant TEXT NOT NULL,
+      id TEXT NOT NULL,
+      number INTEGER NOT NULL,
+      json TEXT NOT NULL,
+      PRIMARY KEY (tenant, id, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE strays (
+      place INTEGER PRIMARY KEY AUTOINCREMENT,
+      tenant TEXT NOT NULL,
+      id TEXT NOT NULL,
+      until INTEGER NOT NULL,
+      UNIQUE (tenant, id)
+    ) STRICT;
+    CREATE INDEX strays_by_end ON strays (until);
+  `,
   6: `
     ALTER TABLE jobs ADD COLUMN trace TEXT;
   `,
