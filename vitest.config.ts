@@ -1,8 +1,11 @@
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
     environment: 'node',
+    // Of the programs that tests start: a server needs half the time where Node has compiled it before.
+    env: { NODE_COMPILE_CACHE: join(import.meta.dirname, 'node_modules', '.cache', 'tether') },
     reporters: ['default', './test/ClosingLine.ts'],
     include: ['test/**/*.test.ts'],
     // A test that leans on another one's leftovers fails here first.

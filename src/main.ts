@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { flushCompileCache } from 'node:module'
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import { systemClock } from './clock.ts'
 import { ConfigError, readConfig } from './config.ts'
@@ -37,6 +38,8 @@ async function main(): Promise<void> {
   process.on('uncaughtException', (error) => onStrayError(error, logger, output))
   const { level, complete } = tether.containment
   say(`Tether listens on ${tether.url} (containment ${level}, ${complete ? 'complete' : 'not complete'})`)
+  // For the next start; Node would write it at the exit, which SIGKILL leaves out.
+  flushCompileCache()
 }
 
 /**

@@ -8,6 +8,7 @@ import type { JobView } from '../src/job/view.ts'
 import { childrenOf, isAlive, readStat } from '../src/resources/processes/procfs.ts'
 import { bearing } from './processes/RealServer.ts'
 import { until } from './processes/world.ts'
+import { programEnvironment } from './programEnvironment.ts'
 
 const SCRIPT = join(import.meta.dirname, '../scripts/cluster.sh')
 
@@ -26,7 +27,7 @@ class ClusterScript {
     const folder = await mkdtemp(join(tmpdir(), 'tether-script-'))
     onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
     const child = spawn(SCRIPT, args, {
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], TMPDIR: folder, PORT: '0', ...env },
+      env: { ...programEnvironment, HOME: process.env['HOME'], TMPDIR: folder, PORT: '0', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })

@@ -2,12 +2,13 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { programEnvironment } from './programEnvironment.ts'
 
 const STORM = join(import.meta.dirname, '../scripts/storm.ts')
 
 async function runStorm(args: readonly string[]): Promise<{ code: unknown; out: string }> {
   const child = spawn(process.execPath, [STORM, ...args], {
-    env: { PATH: process.env['PATH'], HOME: process.env['HOME'] },
+    env: { ...programEnvironment, HOME: process.env['HOME'] },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   onTestFinished(() => void child.kill('SIGTERM'))

@@ -1,5 +1,3 @@
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Json } from '../../src/job/json.ts'
 import { running, uniqueSleep } from '../processes/world.ts'
@@ -22,9 +20,6 @@ import { calls, failsWith, says } from './FakeModelServer.ts'
 import { childrenOf } from './family.ts'
 import * as fixtures from './fixtures/isolatedTasks.ts'
 import { Origin } from './Origin.ts'
-
-// Every server of a test has a folder of its own; what Node compiled may be kept between them.
-process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'tether-test-compile-cache')
 
 function open(options: WorldOptions = {}, shape: (typeof SHAPES)[number] = 'openai'): Promise<AgentWorld> {
   return openAgents({ tasks: Object.values(fixtures), ...options }, shape)

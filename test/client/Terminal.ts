@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { expect, onTestFinished } from 'vitest'
+import { programEnvironment } from '../programEnvironment.ts'
 import type { FakeServer } from './FakeServer.ts'
 import { CLIENT } from './spawnClient.ts'
 
@@ -33,7 +34,7 @@ export function openTerminal(server: FakeServer, args: string, options: Terminal
   const command = `${size}echo "pid $$"; exec '${process.execPath}' '${CLIENT}' ${args} ${redirect}`
   const child = spawn('script', ['-q', '-e', '-c', command, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env['PATH'], TERM: 'xterm', TETHER_URL: server.url, SHELL: '/bin/sh', ...env },
+    env: { ...programEnvironment, TERM: 'xterm', TETHER_URL: server.url, SHELL: '/bin/sh', ...env },
   })
   onTestFinished(() => void child.kill('SIGKILL'))
   let shown = ''

@@ -27,7 +27,7 @@ export class TmuxTerminal {
     const settings = join(this.#folder, 'tmux.conf')
     writeFileSync(settings, SETTINGS)
     const size = ['-x', String(columns), '-y', String(rows)]
-    const env = ['-e', `TETHER_URL=${server.url}`]
+    const env = ['-e', `TETHER_URL=${server.url}`, '-e', `NODE_COMPILE_CACHE=${process.env['NODE_COMPILE_CACHE']}`]
     // tmux loses a status now and then.
     const shell = ['sh', '-c', `trap : INT; "$@"; echo $? >'${this.#codeFile}'`, 'sh']
     this.#tmux('-f', settings, 'new-session', '-d', ...size, ...env, ...shell, process.execPath, CLIENT, ...args)

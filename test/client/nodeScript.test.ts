@@ -147,3 +147,15 @@ test('it is found through a link from elsewhere, and nothing stays in front of N
   await expectExit(start, 0)
   expect(Number(start.out())).toBe(start.child.pid)
 })
+
+test('what Node compiled is kept with the packages, unless the caller names another folder', async () => {
+  const made = project({ npm: NPM })
+  const print = ['-p', 'process.env.NODE_COMPILE_CACHE']
+  const env = { PATH: made.bin, FAKE_NODE: process.execPath, NODE_COMPILE_CACHE: '' }
+  const own = spawnProgram(made.script, print, { env })
+  await expectExit(own, 0)
+  expect(own.out()).toBe(`${join(made.root, 'node_modules', '.cache', 'tether')}\n`)
+  const named = spawnProgram(made.script, print, { env: { ...env, NODE_COMPILE_CACHE: '/elsewhere' } })
+  await expectExit(named, 0)
+  expect(named.out()).toBe('/elsewhere\n')
+})

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, vi } from 'vitest'
+import { programEnvironment } from '../programEnvironment.ts'
 
 export const CLIENT = fileURLToPath(new URL('../../api-client.ts', import.meta.url))
 
@@ -33,7 +34,7 @@ export function spawnProgram(
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: {
-      PATH: process.env['PATH'],
+      ...programEnvironment,
       HOME: process.env['HOME'],
       ...(server === undefined ? {} : { TETHER_URL: server }),
       ...env,

@@ -4,6 +4,7 @@ import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { programEnvironment } from '../programEnvironment.ts'
 import { jobOf, startJob } from '../server/requests.ts'
 import { eventually, openWorld, temporaryFolder } from '../world.ts'
 
@@ -118,7 +119,7 @@ describe('embedded', () => {
   test('counts in a job that ends with the request which wants it, and closes in order', async () => {
     const child = spawn(process.execPath, [join(EXAMPLES, 'embedded/app.ts')], {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { PATH: process.env['PATH'], PORT: '0', DATA_DIR: await temporaryFolder() },
+      env: { ...programEnvironment, PORT: '0', DATA_DIR: await temporaryFolder() },
     })
     onTestFinished(() => void child.kill('SIGKILL'))
     let out = ''

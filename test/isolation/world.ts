@@ -1,5 +1,3 @@
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { JobEvent } from '../../src/job/event.ts'
 import type { Json } from '../../src/job/json.ts'
 import type { JobRef } from '../../src/job/key.ts'
@@ -9,9 +7,6 @@ import type { Tether } from '../../src/tether.ts'
 import { availableLevels } from '../processes/world.ts'
 import { eventsOf, eventually, openWorld, startOf, type WorldOptions } from '../world.ts'
 import * as fixtures from './fixtures/tasks.ts'
-
-// Every server of a test has a folder of its own; what Node compiled may be kept between them.
-process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'tether-test-compile-cache')
 
 /** The names of the levels that this machine gives: most tests run at each. */
 export const levels = (await availableLevels()).map(({ level }) => level)

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
+import { programEnvironment } from '../programEnvironment.ts'
 import { eventually } from '../world.ts'
 
 const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts')
@@ -20,7 +21,7 @@ export interface ServerProcess {
 export function spawnServer(settings: Readonly<Record<string, string>>): ServerProcess {
   const child = spawn(process.execPath, [MAIN], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], PORT: '0', CONTAINMENT: 'group', ...settings },
+    env: { ...programEnvironment, HOME: process.env['HOME'], PORT: '0', CONTAINMENT: 'group', ...settings },
   })
   onTestFinished(() => void child.kill('SIGKILL'))
   let out = ''

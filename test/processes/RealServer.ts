@@ -7,6 +7,7 @@ import { onTestFinished } from 'vitest'
 import type { ContainmentLevel } from '../../src/job/receipt.ts'
 import type { JobView } from '../../src/job/view.ts'
 import { allPids, isAlive, readStat } from '../../src/resources/processes/procfs.ts'
+import { programEnvironment } from '../programEnvironment.ts'
 import { until } from './world.ts'
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts')
@@ -38,7 +39,7 @@ export class RealServer {
     const [program, ...args] = asNobody ? [...user, process.execPath, MAIN] : [process.execPath, MAIN]
     const child = spawn(program, args, {
       cwd: '/',
-      env: { PATH: process.env['PATH'], PORT: '0', DATA_DIR: dataDir, CONTAINMENT: level, DRAIN_MS: '0', ...settings },
+      env: { ...programEnvironment, PORT: '0', DATA_DIR: dataDir, CONTAINMENT: level, DRAIN_MS: '0', ...settings },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })

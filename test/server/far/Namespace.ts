@@ -2,6 +2,7 @@ import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_pro
 import { once } from 'node:events'
 import { promisify } from 'node:util'
 import { isAlive, readStat } from '../../../src/resources/processes/procfs.ts'
+import { programEnvironment } from '../../programEnvironment.ts'
 
 /** The names bear the pid of their test, so that what a killed run left is known, and what a living one has is let alone. */
 const PREFIX = 'tether-far-'
@@ -55,7 +56,7 @@ export class Namespace {
   spawn(args: readonly string[], settings: Readonly<Record<string, string>> = {}): ChildProcess {
     const child = spawn('ip', ['netns', 'exec', this.name, process.execPath, ...args], {
       cwd: '/',
-      env: { PATH: process.env['PATH'], ...settings },
+      env: { ...programEnvironment, ...settings },
     })
     this.#children.add(child)
     return child
