@@ -21,7 +21,7 @@ describe.each(levels)('two servers on one machine at the level $level', ({ level
     ])
     if (killed === undefined || other === undefined) throw new Error(`the level ${level} was there a moment ago`)
     const doomed = `120.${killed.pid}71`
-    const spared = `14.${other.pid}72`
+    const spared = `120.${other.pid}72`
     const line = (seconds: string) => `(setsid sh -c '(sleep ${seconds} &) &' &); exec sleep ${seconds}`
     const lost = await startJobs(killed, line(doomed))
     const kept = await startJobs(other, `setsid sleep ${spared} & sleep ${spared}; wait; echo done`)
@@ -40,6 +40,8 @@ describe.each(levels)('two servers on one machine at the level $level', ({ level
     if (again === undefined) throw new Error('the server did not start again')
     expect(bearing(`sleep\0${spared}`)).toEqual(untouched)
     for (const { id } of lost) expect((await again.job(id)).status).toBe('interrupted')
+    // Their command goes on when its sleeps are over.
+    for (const pid of untouched) process.kill(pid)
     for (const { id } of kept) {
       // Waits until the job has ended: the stream of its events does.
       await (await fetch(`${other.url}/jobs/${id}/events`)).text()
