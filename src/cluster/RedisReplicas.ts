@@ -206,6 +206,10 @@ export class RedisReplicas implements Replicas {
     return this.#options.relay.follow(ref, lastSeq)
   }
 
+  cutOff(ref: JobRef, why: Error): void {
+    this.#options.relay.lose(ref, why)
+  }
+
   #rememberedFor(tenant: string, { by = '' }: AskedRequest): RememberOptions {
     const { remember } = this.#options
     // One who is known by more than an address may be many: there is nobody to keep from taking all.

@@ -97,7 +97,7 @@ export class Relay {
 
   /** Follows a job whose record says that it has not ended, with `lastSeq` as its last event. All who do share one log. */
   follow(ref: JobRef, lastSeq: number): FollowedJob {
-    const channel = `${this.#prefix}log:${refName(ref)}`
+    const channel = this.#channelOf(ref)
     const followed = this.#followed.get(channel) ?? this.#begin(channel, ref, lastSeq)
     followed.followers += 1
     let isReleased = false
@@ -112,6 +112,15 @@ export class Relay {
         this.#end(channel, followed)
       },
     }
+  }
+
+  /** Whoever follows a job is told that the rest is not shown here. */
+  lose(ref: JobRef, error: Error): void {
+    this.#followed.get(this.#channelOf(ref))?.log.lose(error)
+  }
+
+  #channelOf(ref: JobRef): string {
+    return `${this.#prefix}log:${refName(ref)}`
   }
 
   /** Calls `watcher` with every change of a job's status. Returns its undo. */

@@ -145,4 +145,6 @@ export interface Replicas {
   watch(listener: ChangeListener): () => void
   /** Follows the log of a job that another process writes, from after `lastSeq` on. */
   follow(ref: JobRef, lastSeq: number): Followed
+  /** Whoever follows a job so is cut off: nobody here can tell how it goes on. */
+  cutOff(ref: JobRef, why: Error): void
 }

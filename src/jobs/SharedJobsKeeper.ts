@@ -224,8 +224,10 @@ export class SharedJobsKeeper {
 
   /** One that has not begun, or whose end was refused, has nothing more to come here; another has when its function settles. */
   #forfeit(job: ActiveJob, failure: Failure): void {
-    const { ender, queue, onForfeited, active } = this.#options
+    const { ender, queue, onForfeited, active, replicas } = this.#options
     const isForfeited = ender.forfeit(job, failure)
+    // Who came before the job was claimed follows it through the others, of whom nothing is heard now.
+    if (isForfeited && failure === LEASE_LOST) replicas.cutOff(job.ref, new StoreError(failure.message))
     const isOver = isForfeited ? queue.remove(job.key) : job.isDecided && failure !== LEASE_LOST
     if (isOver && active.get(job.ref) === job) onForfeited(job, failure)
   }

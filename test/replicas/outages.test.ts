@@ -144,9 +144,11 @@ describe('one replica is cut off from Redis', () => {
     const redis = await startServer()
     const proxy = await RedisProxy.start(redis.port)
     const a = await Replica.start(proxy.url, 'a')
-    const id = await a.start(sleeper())
+    // One stream from before the job was claimed, and one from after that.
+    const held = await a.hold(sleeper())
+    const id = held.jobId
+    const pid = await pidOf(held)
     const own = await a.read(id)
-    const pid = await pidOf(own)
     const b = await Replica.start(redis.url, 'b')
     const reader = await b.read(id)
     await pidOf(reader)
@@ -154,7 +156,8 @@ describe('one replica is cut off from Redis', () => {
     proxy.cut()
     await eventually('its process is gone', () => !isAlive(pid))
     expect(await reader.untilEnded()).toMatchObject({ failure: { code: 'TETHER_REPLICA_LOST' } })
-    await own.over
+    // While it is cut off: whoever follows the job there is to come to the other.
+    await Promise.all([held.over, own.over])
     await proxy.up()
     expect(await a.untilStatus(id, 'interrupted')).toMatchObject({ lastSeq: reader.lastId })
     const whole = await a.read(id)
