@@ -40,7 +40,7 @@ export class JobFigures implements JobObserver {
     if (event.type === 'job.started' && state.attempt === 1) this.#countWait(record, state, 'started')
     if (!isTerminal(state.status)) return
     this.#ended.add({ task, outcome: state.status })
-    this.#countRequest(state)
+    this.#countRequest(record, state)
     if ('startedAt' in state && state.startedAt !== undefined) this.#countRun(task, state)
     else this.#countWait(record, state, 'ended')
   }
@@ -116,7 +116,7 @@ export class JobFigures implements JobObserver {
     ]
   }
 
-  #countRequest(state: JobState): void {
+  #countRequest({ createdAt }: JobRecord, state: JobState): void {
     const found = requestIn(state)
     if (found === undefined) return
     const { kind, request } = found
@@ -126,7 +126,9 @@ export class JobFigures implements JobObserver {
     this.#cancellations.add({ cause, phase, confirmed: receipt === undefined ? 'none' : String(receipt.confirmed) })
     // One that ran is told of when it has settled, by a clock that nobody sets.
     if (phase === 'queued' && 'endedAt' in state) {
-      this.#stops.observe(secondsFrom(Date.parse(request.requestedAt), state.endedAt), { phase, kind })
+      // Asked for before it came, and remembered: there was nothing to stop until then.
+      const askedMs = Math.max(Date.parse(request.requestedAt), createdAt)
+      this.#stops.observe(secondsFrom(askedMs, state.endedAt), { phase, kind })
     }
   }
 

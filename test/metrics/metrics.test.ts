@@ -1,8 +1,10 @@
+import { rename } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/clock.ts'
 import { StoreError } from '../../src/store/JobStore.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf, startJob } from '../server/requests.ts'
-import { eventually, Gate, HeldStore, openWorld, taskOf } from '../world.ts'
+import { eventually, Gate, HeldStore, openWorld, taskOf, temporaryFolder } from '../world.ts'
 import { scrape } from './scrape.ts'
 
 const TICKS = { task: 'ticks', input: { count: 5, intervalMs: 0 } }
@@ -93,6 +95,22 @@ describe('jobs are counted', () => {
     const after = await scrape(url)
     expect(after.value('tether_stop_seconds_count', { phase: 'running', kind: 'cancel' })).toBe(2)
     expect(after.sum('tether_stop_seconds_sum', { phase: 'running' })).toBeGreaterThanOrEqual(0.1)
+  })
+
+  test('that were to end before they came take no longer to stop than from their start', async () => {
+    let aheadMs = 0
+    const { url } = await openWorld({ clock: { ...systemClock, now: () => Date.now() + aheadMs } })
+    const body = { ifUnknown: 'remember' }
+    expect((await ask(url, '/jobs/job-to-come/cancel', { body })).status).toBe(202)
+    expect((await ask(url, '/groups/group-to-come/stop', { body })).status).toBe(202)
+    aheadMs = 3_600_000
+    await ask(url, '/execute', { body: { ...TICKS, jobId: 'job-to-come' } })
+    await ask(url, '/execute', { body: { ...TICKS, group: 'group-to-come' } })
+    const read = await scrape(url)
+    for (const kind of ['cancel', 'stop']) {
+      expect(read.value('tether_stop_seconds_count', { phase: 'queued', kind }), kind).toBe(1)
+      expect(read.value('tether_stop_seconds_bucket', { phase: 'queued', kind, le: '60' }), kind).toBe(1)
+    }
   })
 
   test('by how they stand now', async () => {
@@ -205,6 +223,17 @@ test('the process says who it is and how it does', async () => {
   await eventually('the loop was measured', async () => {
     return ((await scrape(url)).value('tether_event_loop_delay_seconds_count') ?? 0) > 0
   })
+})
+
+test('of a folder that cannot be looked at there is no figure, and no 0 that would pass for a full disk', async () => {
+  const dataDir = await temporaryFolder()
+  const { url } = await openWorld({ dataDir })
+  await rename(dataDir, `${dataDir}-elsewhere`)
+  const read = await scrape(url)
+  await rename(`${dataDir}-elsewhere`, dataDir)
+  expect(read.value('tether_disk_free_bytes')).toBeUndefined()
+  expect(read.value('tether_jobs_running')).toBe(0)
+  expect((await scrape(url)).value('tether_disk_free_bytes')).toBeGreaterThan(0)
 })
 
 test('the task of a job goes by its name only where there is such a task', async () => {
