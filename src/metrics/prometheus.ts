@@ -14,7 +14,7 @@ export function registryOf(families: readonly Family[]): Registry {
           ...named,
           async collect() {
             const samples = await family.read()
-            this.reset()
+            clear(this, family)
             for (const { labels, value } of samples) this.inc(labels, value)
           },
         })
@@ -24,7 +24,7 @@ export function registryOf(families: readonly Family[]): Registry {
           ...named,
           async collect() {
             const samples: Iterable<Sample> = await family.read()
-            this.reset()
+            clear(this, family)
             for (const { labels, value } of samples) this.set(labels, value)
           },
         })
@@ -34,6 +34,12 @@ export function registryOf(families: readonly Family[]): Registry {
     }
   }
   return registry
+}
+
+/** prom-client's `reset` gives a metric without labels the value 0, which nobody has read. */
+function clear(metric: Counter | Gauge, { labelNames = [] }: Family): void {
+  metric.reset()
+  if (labelNames.length === 0) metric.remove()
 }
 
 /** A histogram that was counted elsewhere: prom-client's own can only count by itself. */
