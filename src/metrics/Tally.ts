@@ -5,8 +5,10 @@ export class Tally<L extends string> implements Iterable<Sample> {
   readonly labelNames: readonly L[]
   readonly #counts = new Map<string, { readonly labels: Readonly<Record<L, string>>; value: number }>()
 
-  constructor(labelNames: readonly L[]) {
+  /** `known`: what is there before it was counted once, so that Prometheus sees the first count as one. */
+  constructor(labelNames: readonly L[], known: readonly Readonly<Record<L, string>>[] = []) {
     this.labelNames = labelNames
+    for (const labels of known) this.add(labels, 0)
   }
 
   add(labels: Readonly<Record<L, string>>, by = 1): void {
