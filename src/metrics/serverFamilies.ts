@@ -2,7 +2,8 @@ import type { ResponseKind, Sent, ServerFigures } from '../server/ServerFigures.
 import type { Family, Sample } from './Family.ts'
 import { one } from './Family.ts'
 
-export function serverFamilies(figures: () => ServerFigures): readonly Family[] {
+export function serverFamilies(read: () => ServerFigures): readonly Family[] {
+  const figures = onceATurn(read)
   const counter = (name: string, help: string, value: (counters: ServerFigures['counters']) => number): Family => ({
     kind: 'counter',
     name,
@@ -54,6 +55,20 @@ export function serverFamilies(figures: () => ServerFigures): readonly Family[] 
       ({ framesAfterEnd }) => framesAfterEnd,
     ),
   ]
+}
+
+/** Families are read in one turn of the loop, and what ten thousand streams say of themselves is asked once for all of them. */
+function onceATurn<T>(ask: () => T): () => T {
+  let asked: { readonly answer: T } | undefined
+  return () => {
+    if (asked === undefined) {
+      asked = { answer: ask() }
+      queueMicrotask(() => {
+        asked = undefined
+      })
+    }
+    return asked.answer
+  }
 }
 
 function byKind<T>(of: Readonly<Record<ResponseKind, T>>, value: (of: T) => number): readonly Sample[] {

@@ -1,10 +1,14 @@
 import { rename } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.ts'
+import { Metrics } from '../../src/metrics/Metrics.ts'
+import { serverFamilies } from '../../src/metrics/serverFamilies.ts'
+import { zeroCounters } from '../../src/server/ServerCounters.ts'
 import { StoreError } from '../../src/store/JobStore.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf, startJob } from '../server/requests.ts'
 import { eventually, Gate, HeldStore, openWorld, taskOf, temporaryFolder } from '../world.ts'
+import { Exposition } from './Exposition.ts'
 import { scrape } from './scrape.ts'
 
 const TICKS = { task: 'ticks', input: { count: 5, intervalMs: 0 } }
@@ -185,6 +189,27 @@ describe('streams are counted', () => {
     client.socket.destroy()
     await eventually('it is gone', async () => (await scrape(url)).value('tether_readers_slow') === 0)
   })
+})
+
+test('streams are asked once a scrape, however many figures there are of them, and anew by the next', async () => {
+  let asked = 0
+  const metrics = new Metrics(
+    serverFamilies(() => {
+      asked += 1
+      const sent = { bytes: 0, events: 0 }
+      return {
+        counters: zeroCounters(),
+        open: { job: asked, all_jobs: 0, outcome: 0 },
+        sent: { job: sent, all_jobs: sent, outcome: sent },
+        slow: 0,
+      }
+    }),
+  )
+  for (const scrapes of [1, 2]) {
+    const read = new Exposition((await metrics.scrape()).text)
+    expect(read.value('tether_streams_open', { kind: 'job' })).toBe(scrapes)
+    expect(asked).toBe(scrapes)
+  }
 })
 
 test('what the log writes is counted, and what it could not', async () => {
