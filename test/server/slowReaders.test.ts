@@ -7,6 +7,7 @@ import { Presence } from '../../src/server/Presence.ts'
 import { zeroCounters } from '../../src/server/ServerCounters.ts'
 import { StreamQuota } from '../../src/server/StreamQuota.ts'
 import { bytesTakenOf } from '../../src/server/sse/kernelProgress.ts'
+import { LiveResponse } from '../../src/server/sse/LiveResponse.ts'
 import { OpenResponses } from '../../src/server/sse/OpenResponses.ts'
 import { ReaderBudget } from '../../src/server/sse/ReaderBudget.ts'
 import { SseStream } from '../../src/server/sse/SseStream.ts'
@@ -179,21 +180,25 @@ test('a list whose reader keeps up has everything, however much happens at once'
   expect(reader.isClosed).toBe(false)
 })
 
+/** A response to a client that does not read, without anything behind it. */
+async function deafResponse(): Promise<ServerResponse> {
+  const opened = Promise.withResolvers<ServerResponse>()
+  const server = createServer((_request, response) => opened.resolve(response))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the server has no port')
+  const client = await RawClient.connect(`http://127.0.0.1:${address.port}`, { isReading: false })
+  client.request({ path: '/' })
+  return opened.promise
+}
+
 describe('the memory of one stream', () => {
-  /** A stream to a client that does not read, without anything behind it. */
   async function deafStream(maxBufferedBytes: number): Promise<{ raw: ServerResponse; stream: SseStream }> {
-    const opened = Promise.withResolvers<ServerResponse>()
-    const server = createServer((_request, response) => opened.resolve(response))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    onTestFinished(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-    const address = server.address()
-    if (address === null || typeof address === 'string') throw new Error('the server has no port')
-    const client = await RawClient.connect(`http://127.0.0.1:${address.port}`, { isReading: false })
-    client.request({ path: '/' })
-    const raw = await opened.promise
+    const raw = await deafResponse()
     const context = {
       budget: new ReaderBudget(maxBufferedBytes),
       logger: pino({ level: 'silent' }),
@@ -227,6 +232,27 @@ describe('the memory of one stream', () => {
     }
     expect(written).toBeGreaterThan(0)
   })
+})
+
+class LongAnswer extends LiveResponse {
+  readonly kind = 'outcome'
+  protected readonly sentEvents = 0
+  protected readonly heartbeat = ''
+  begin(): void {
+    this.noteBegin()
+    this.raw.write(Buffer.alloc(64 * MEGABYTE.length))
+  }
+  override onClosed(): void {}
+  override shutDown(): void {}
+}
+
+test('what a response was sent does not go back when it is destroyed in the middle of a write', async () => {
+  const raw = await deafResponse()
+  const answer = new LongAnswer(new Presence(raw, 'test', new StreamQuota(1), undefined), zeroCounters())
+  answer.begin()
+  const before = await eventually('the kernel took some of it', () => answer.sent.bytes > 0 && answer.sent.bytes)
+  raw.destroy()
+  expect(answer.sent.bytes).toBeGreaterThanOrEqual(before)
 })
 
 test('what the kernel takes of one long write is seen before the whole of it is gone', async () => {

@@ -24,6 +24,7 @@ export abstract class LiveResponse implements ClosesWithPresence {
   #silentSweeps = 0
   #stalledSweeps = 0
   #bytesTaken = 0
+  #sentBytes = 0
   /** Where it goes out, also when that is over, and what the kernel had taken of it before: connections are used again. */
   #sentOn: { readonly socket: Socket; readonly bytesBefore: number } | undefined
 
@@ -55,7 +56,9 @@ export abstract class LiveResponse implements ClosesWithPresence {
   /** Counted where it is asked for, so that nothing is counted at each write. */
   get sent(): Sent {
     const on = this.#sentOn
-    return { bytes: on === undefined ? 0 : bytesTakenOf(on.socket) - on.bytesBefore, events: this.sentEvents }
+    // While a socket is being destroyed it does not say what was taken of the write under way, and a counter never goes back.
+    if (on !== undefined) this.#sentBytes = Math.max(this.#sentBytes, bytesTakenOf(on.socket) - on.bytesBefore)
+    return { bytes: this.#sentBytes, events: this.sentEvents }
   }
 
   destroy(): void {
