@@ -222,9 +222,11 @@ export async function openCore(options: CoreOptions): Promise<Core> {
   const loop = new LoopDelay(systemClock)
   loop.start()
   opened.defer(() => loop.stop())
+  const shared = new SharedAnswer(clock, () => jobs.countShared())
+  const disk = new SharedAnswer(clock, () => diskSpaceOf(config.dataDir))
   const health = new HealthReport({
     standing: () => jobs.standing(),
-    shared: new SharedAnswer(clock, () => jobs.countShared()),
+    shared,
     probes: new SharedProbes(clock, probesOf(store, config.dataDir, engine)),
     loop,
     containment,
@@ -233,17 +235,17 @@ export async function openCore(options: CoreOptions): Promise<Core> {
     isLogFailing: () => eventLog.isFailing,
   })
   const metricsWith = (server: () => ServerFigures): Metrics =>
-    new Metrics([
+    new Metrics(clock, [
       ...jobFigures.families(engine !== undefined),
       ...standingFamilies({
         standing: () => jobs.standing(),
-        countShared: () => jobs.countShared(),
+        countShared: () => shared.get(),
         hints: engine && (() => engine.replicas.hintCounts),
         replica,
         containment,
         concurrency: config.concurrency,
         maxAbandoned: config.maxAbandoned,
-        diskFreeBytes: async () => (await diskSpaceOf(config.dataDir)).freeBytes,
+        diskSpace: () => disk.get(),
       }),
       ...serverFamilies(server),
       ...logFigures.families(() => eventLog.isFailing),

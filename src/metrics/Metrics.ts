@@ -1,18 +1,33 @@
 import type { Registry } from 'prom-client'
-import type { Family } from './Family.ts'
+import type { Clock } from '../clock.ts'
+import type { Family, Sample } from './Family.ts'
+
+/** What has not been read by then may never be: it has no figure, and the others are scraped all the same. */
+const PATIENCE_MS = 2000
 
 /** What a scrape gets. Its series are read when somebody scrapes, and prom-client is loaded when somebody first does. */
 export class Metrics {
+  readonly #clock: Clock
   readonly #families: readonly Family[]
   #registry: Promise<Registry> | undefined
 
-  constructor(families: readonly Family[]) {
-    this.#families = families
+  constructor(clock: Clock, families: readonly Family[]) {
+    this.#clock = clock
+    this.#families = families.map((family) =>
+      family.kind === 'histogram' ? family : { ...family, read: () => this.#inTime(family.read()) },
+    )
   }
 
   async scrape(): Promise<{ readonly contentType: string; readonly text: string }> {
     this.#registry ??= import('./prometheus.ts').then(({ registryOf }) => registryOf(this.#families))
     const registry = await this.#registry
     return { contentType: registry.contentType, text: await registry.metrics() }
+  }
+
+  #inTime(reading: Iterable<Sample> | Promise<Iterable<Sample>>): Iterable<Sample> | Promise<Iterable<Sample>> {
+    if (!(reading instanceof Promise)) return reading
+    const late = Promise.withResolvers<Iterable<Sample>>()
+    const cancelTimer = this.#clock.schedule(PATIENCE_MS, () => late.resolve([]))
+    return Promise.race([reading, late.promise]).finally(cancelTimer)
   }
 }

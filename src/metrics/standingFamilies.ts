@@ -4,6 +4,11 @@ import type { HintCounts } from '../jobs/Replicas.ts'
 import type { Family, Sample } from './Family.ts'
 import { one } from './Family.ts'
 
+interface DiskSpace {
+  readonly freeBytes: number
+  readonly totalBytes: number
+}
+
 export interface StandingSources {
   readonly standing: () => JobsStanding
   /** How many wait in the queue of all; undefined where it cannot be asked. */
@@ -13,17 +18,29 @@ export interface StandingSources {
   readonly containment: Containment
   readonly concurrency: number
   readonly maxAbandoned: number
-  readonly diskFreeBytes: () => Promise<number>
+  /** Of the file system of DATA_DIR. */
+  readonly diskSpace: () => Promise<DiskSpace>
 }
 
 /** How the server stands at the moment of the scrape. */
 export function standingFamilies(sources: StandingSources): readonly Family[] {
-  const { standing, hints, replica, containment, concurrency, maxAbandoned, diskFreeBytes } = sources
+  const { standing, diskSpace, hints, replica, containment, concurrency, maxAbandoned } = sources
   const gauge = (name: string, help: string, read: () => number): Family => ({
     kind: 'gauge',
     name,
     help,
     read: () => one(read()),
+  })
+  const disk = (name: string, help: string, of: (space: DiskSpace) => number): Family => ({
+    kind: 'gauge',
+    name,
+    help,
+    // A folder that cannot be looked at has no figure; /health/ready says why.
+    read: () =>
+      diskSpace().then(
+        (space) => one(of(space)),
+        () => [],
+      ),
   })
   return [
     {
@@ -54,13 +71,8 @@ export function standingFamilies(sources: StandingSources): readonly Family[] {
     gauge('tether_jobs_stuck_limit', 'MAX_ABANDONED: past it the server is not ready.', () => maxAbandoned),
     gauge('tether_slots', 'CONCURRENCY: how many jobs run at once.', () => concurrency),
     gauge('tether_draining', '1 while the server shuts down.', () => (standing().isDraining ? 1 : 0)),
-    {
-      kind: 'gauge',
-      name: 'tether_disk_free_bytes',
-      help: 'Free space of the file system of DATA_DIR.',
-      // A folder that cannot be looked at has no figure, and the others are scraped all the same; /health/ready says why.
-      read: () => diskFreeBytes().then(one, () => []),
-    },
+    disk('tether_disk_free_bytes', 'Free space of the file system of DATA_DIR.', ({ freeBytes }) => freeBytes),
+    disk('tether_disk_size_bytes', 'Size of the file system of DATA_DIR.', ({ totalBytes }) => totalBytes),
     ...(hints === undefined ? [] : hintFamilies(hints)),
   ]
 }

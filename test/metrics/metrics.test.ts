@@ -1,10 +1,13 @@
 import { rename } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.ts'
+import { SharedAnswer } from '../../src/health/SharedAnswer.ts'
+import { one } from '../../src/metrics/Family.ts'
 import { Metrics } from '../../src/metrics/Metrics.ts'
 import { serverFamilies } from '../../src/metrics/serverFamilies.ts'
 import { zeroCounters } from '../../src/server/ServerCounters.ts'
 import { StoreError } from '../../src/store/JobStore.ts'
+import { ManualClock } from '../cancellation/ManualClock.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf, startJob } from '../server/requests.ts'
 import { eventually, Gate, HeldStore, openWorld, taskOf, temporaryFolder } from '../world.ts'
@@ -194,6 +197,7 @@ describe('streams are counted', () => {
 test('streams are asked once a scrape, however many figures there are of them, and anew by the next', async () => {
   let asked = 0
   const metrics = new Metrics(
+    systemClock,
     serverFamilies(() => {
       asked += 1
       const sent = { bytes: 0, events: 0 }
@@ -257,8 +261,30 @@ test('of a folder that cannot be looked at there is no figure, and no 0 that wou
   const read = await scrape(url)
   await rename(`${dataDir}-elsewhere`, dataDir)
   expect(read.value('tether_disk_free_bytes')).toBeUndefined()
+  expect(read.value('tether_disk_size_bytes')).toBeUndefined()
   expect(read.value('tether_jobs_running')).toBe(0)
-  expect((await scrape(url)).value('tether_disk_free_bytes')).toBeGreaterThan(0)
+  await eventually('it is looked at again', async () => (await scrape(url)).value('tether_disk_free_bytes'))
+})
+
+test('what does not answer has no figure, is asked once, and keeps no scrape from the others', async () => {
+  const clock = new ManualClock()
+  let asked = 0
+  const stuck = new SharedAnswer(clock, () => {
+    asked += 1
+    return new Promise<number>(() => undefined)
+  })
+  const metrics = new Metrics(clock, [
+    { kind: 'gauge', name: 'stuck', help: 'Never read.', read: async () => one(await stuck.get()) },
+    { kind: 'gauge', name: 'known', help: 'Read.', read: () => one(1) },
+  ])
+  for (let scrapes = 1; scrapes <= 3; scrapes += 1) {
+    const scraping = metrics.scrape()
+    await eventually('it waits', () => clock.timers === 1)
+    clock.advance(2000)
+    expect(new Exposition((await scraping).text).series).toEqual([{ name: 'known', labels: {}, value: 1 }])
+  }
+  expect(asked).toBe(1)
+  expect(clock.timers).toBe(0)
 })
 
 test('the task of a job goes by its name only where there is such a task', async () => {
