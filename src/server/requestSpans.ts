@@ -1,6 +1,6 @@
 import { type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { traceOfRequest, tracer } from '../tracing/traces.ts'
+import { endSpan, startSpan, traceOfRequest } from '../tracing/traces.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -20,19 +20,19 @@ function beginSpan(request: FastifyRequest, reply: FastifyReply): Context {
   const { method } = request
   const route = request.routeOptions.url ?? 'unknown route'
   const attributes = { 'http.request.method': method, 'http.route': route, 'url.scheme': request.protocol }
-  const span = tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, attributes }, parent)
+  const span = startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, attributes }, parent)
   // A stream that was left ends with nothing but this.
-  if (span.isRecording()) reply.raw.once('close', () => endSpan(span, request, reply))
+  if (span.isRecording()) reply.raw.once('close', () => endRequest(span, request, reply))
   return trace.setSpan(parent, span)
 }
 
-function endSpan(span: Span, { params }: FastifyRequest, { raw }: FastifyReply): void {
+function endRequest(span: Span, { params }: FastifyRequest, { raw }: FastifyReply): void {
   const jobId = raw.getHeader('x-tether-job-id') ?? idIn(params)
   if (typeof jobId === 'string') span.setAttribute('tether.job.id', jobId)
   span.setAttribute('http.response.status_code', raw.statusCode)
   if (!raw.writableFinished) span.addEvent('client_disconnected')
   if (raw.statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
-  span.end()
+  endSpan(span)
 }
 
 function idIn(params: unknown): unknown {

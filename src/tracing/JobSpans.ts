@@ -6,7 +6,7 @@ import type { JobRecord } from '../job/record.ts'
 import type { JobState } from '../job/state.ts'
 import { isTerminal, type TerminalStatus } from '../job/status.ts'
 import type { JobObserver } from '../jobs/JobObserver.ts'
-import { isTraced, traceOfCarrier, tracer } from './traces.ts'
+import { endSpan, isTraced, startSpan, traceOfCarrier } from './traces.ts'
 
 /**
  * One span a job, from when it was created to its end, below the request or the job that started it, wherever that ran: the record
@@ -37,14 +37,14 @@ export class JobSpans implements JobObserver {
     this.#spans.delete(key)
     span?.addEvent('let_go')
     span?.setStatus({ code: SpanStatusCode.ERROR })
-    span?.end()
+    if (span !== undefined) endSpan(span)
   }
 
   #begin(record: JobRecord, state: JobState): void {
     const parent = traceOfCarrier(record.trace)
     // A run after another one begins where that ended.
     const beganMs = state.attempt > 1 && 'startedAt' in state ? (state.startedAt ?? 0) : record.createdAt
-    const span = startSpan(record, parent, beganMs)
+    const span = startJobSpan(record, parent, beganMs)
     if (!isTraced(span)) return
     if ('startedAt' in state && state.startedAt !== undefined) span.addEvent('started', {}, new Date(state.startedAt))
     this.#spans.set(keyOf(record), { span, context: trace.setSpan(parent, span) })
@@ -54,7 +54,7 @@ export class JobSpans implements JobObserver {
     const key = keyOf(record)
     const known = this.#spans.get(key)?.span
     this.#spans.delete(key)
-    const span = known ?? startSpan(record, traceOfCarrier(record.trace), record.createdAt)
+    const span = known ?? startJobSpan(record, traceOfCarrier(record.trace), record.createdAt)
     if (!span.isRecording()) return
     // It ended without a step between: while it waited, or with the process that ran it.
     if (known === undefined && 'stop' in state && state.stop !== undefined) addRequest(span, 'stop', state.stop)
@@ -64,14 +64,14 @@ export class JobSpans implements JobObserver {
     span.setAttributes({ 'tether.outcome': outcome, ...endOf(state) })
     if (ERRORS.has(outcome)) span.setStatus({ code: SpanStatusCode.ERROR, message: outcome })
     else if (outcome === 'succeeded') span.setStatus({ code: SpanStatusCode.OK })
-    span.end('endedAt' in state ? new Date(state.endedAt) : undefined)
+    endSpan(span, 'endedAt' in state ? new Date(state.endedAt) : undefined)
   }
 }
 
 /** What somebody asked for is neither an error nor a success: cancelled and stopped leave the status unset. */
 const ERRORS: ReadonlySet<TerminalStatus> = new Set(['failed', 'timed_out', 'interrupted', 'abandoned'])
 
-function startSpan(record: JobRecord, parent: Context, beganMs: number): Span {
+function startJobSpan(record: JobRecord, parent: Context, beganMs: number): Span {
   const { id, task, group, parentId, state } = record
   const attributes = {
     'tether.job.id': id,
@@ -82,7 +82,7 @@ function startSpan(record: JobRecord, parent: Context, beganMs: number): Span {
     ...('replica' in state && state.replica !== undefined ? { 'tether.replica': state.replica } : {}),
   }
   // As a Date: a number that is before the start of this process would be taken for the time since then.
-  return tracer.startSpan(`job ${task}`, { startTime: new Date(beganMs), attributes }, parent)
+  return startSpan(`job ${task}`, { startTime: new Date(beganMs), attributes }, parent)
 }
 
 /** Without the reason, which is for whoever reads the job. */

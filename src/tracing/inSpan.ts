@@ -1,5 +1,5 @@
 import { type Attributes, type Context, context, type Span, SpanStatusCode, trace } from '@opentelemetry/api'
-import { isTraced, tracer } from './traces.ts'
+import { endSpan, isTraced, startSpan } from './traces.ts'
 
 export interface SpanTerms<T> {
   readonly parent: Context
@@ -12,7 +12,7 @@ export interface SpanTerms<T> {
 
 /** Does `work` in a span of its own. Where nobody traces it is just done. */
 export function inSpan<T>(name: string, terms: SpanTerms<T>, work: () => Promise<T>): Promise<T> {
-  const span = tracer.startSpan(name, { attributes: terms.attributes }, terms.parent)
+  const span = startSpan(name, { attributes: terms.attributes }, terms.parent)
   return isTraced(span) ? traced(span, terms, work) : work()
 }
 
@@ -27,7 +27,7 @@ async function traced<T>(span: Span, terms: SpanTerms<T>, work: () => Promise<T>
     else failSpan(span, typeOf(error))
     throw error
   } finally {
-    span.end()
+    endSpan(span)
   }
 }
 

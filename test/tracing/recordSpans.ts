@@ -6,14 +6,31 @@ import {
   InMemorySpanExporter,
   type ReadableSpan,
   SimpleSpanProcessor,
+  type SpanProcessor,
 } from '@opentelemetry/sdk-trace-base'
 import { eventually } from '../world.ts'
 
 const exporter = new InMemorySpanExporter()
 
+/** Where it is set, what is registered throws whatever it is told: `onStart`, `onEnd`. */
+export const broken = { onStart: false, onEnd: false }
+
+const breaking: SpanProcessor = {
+  onStart: () => assertWhole('onStart'),
+  onEnd: () => assertWhole('onEnd'),
+  forceFlush: async () => undefined,
+  shutdown: async () => undefined,
+}
+
+function assertWhole(part: keyof typeof broken): void {
+  if (broken[part]) throw new Error(`the SDK is broken: ${part}`)
+}
+
 /** Registers an SDK that keeps all spans of this process; once a test file, as a program does. */
 export function recordSpans(): void {
-  trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }))
+  trace.setGlobalTracerProvider(
+    new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter), breaking] }),
+  )
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
   propagation.setGlobalPropagator(
     new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] }),

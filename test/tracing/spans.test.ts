@@ -1,12 +1,12 @@
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { ended, openAgents, startAgent } from '../agent/agentWorld.ts'
 import { calls, says } from '../agent/FakeModelServer.ts'
 import { openIsolated } from '../isolation/world.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf } from '../server/requests.ts'
 import { eventually, Gate, openWorld, taskOf, temporaryFolder } from '../world.ts'
-import { allSpans, newCaller, pathOf, recordSpans, spanNamed, spansOf } from './recordSpans.ts'
+import { allSpans, broken, newCaller, pathOf, recordSpans, spanNamed, spansOf } from './recordSpans.ts'
 
 recordSpans()
 
@@ -297,4 +297,20 @@ test('requests that only look have no span', async () => {
   expect((await ask(url, '/jobs', { body: { task: 'none' }, headers: caller.headers })).status).toBe(404)
   await spanNamed(caller.traceId, 'POST /jobs')
   expect(spansOf(caller.traceId)).toHaveLength(1)
+})
+
+test.each(['onStart', 'onEnd'] as const)('an SDK that throws (%s) costs neither a request nor a job', async (part) => {
+  const tools = taskOf('tools', async (ctx) => {
+    await ctx.tool('inner', {}, async () => '')
+  })
+  const { url } = await openWorld({ tasks: [tools] })
+  broken[part] = true
+  onTestFinished(() => {
+    broken[part] = false
+  })
+  const { status, json } = await ask(url, '/execute', { body: { task: 'tools' } })
+  expect({ status, json }).toMatchObject({ status: 200, json: { status: 'succeeded' } })
+  await ask(url, '/jobs', { body: { ...LONG, jobId: 'job-untraced' } })
+  const ended = await ask(url, '/jobs/job-untraced/cancel?wait=10', { body: {} })
+  expect(ended.json).toMatchObject({ status: 'cancelled' })
 })

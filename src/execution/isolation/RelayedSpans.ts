@@ -2,7 +2,7 @@ import { type Attributes, type Context, type Span, SpanKind } from '@opentelemet
 import type { JobScope } from '../../cancellation/JobScope.ts'
 import type { TaskEvent } from '../../job/event.ts'
 import { failSpan } from '../../tracing/inSpan.ts'
-import { tracer } from '../../tracing/traces.ts'
+import { endSpan, startSpan } from '../../tracing/traces.ts'
 
 /** A process that begins more than this at a time and ends none has made a mistake. */
 const MAX_OPEN = 1000
@@ -42,7 +42,7 @@ export class RelayedSpans {
         if (event.usage?.outputTokens !== undefined) {
           call?.span.setAttribute('gen_ai.usage.output_tokens', event.usage.outputTokens)
         }
-        call?.span.end()
+        if (call !== undefined) endSpan(call.span)
         return
       }
       default:
@@ -53,7 +53,7 @@ export class RelayedSpans {
   close(): void {
     for (const span of [...this.#tools.values(), ...this.#calls.map((call) => call.span)]) {
       span.addEvent('stopped')
-      span.end()
+      endSpan(span)
     }
     this.#tools.clear()
     this.#calls.length = 0
@@ -74,7 +74,7 @@ export class RelayedSpans {
   }
 
   #begin(name: string, kind: SpanKind, attributes: Attributes): Span {
-    return tracer.startSpan(name, { kind, attributes }, this.#job)
+    return startSpan(name, { kind, attributes }, this.#job)
   }
 
   #endTool(callId: string, ok: boolean): void {
@@ -83,6 +83,6 @@ export class RelayedSpans {
     this.#tools.delete(callId)
     if (!ok && this.#scope.isStopRequested) span.addEvent('stopped')
     else if (!ok) failSpan(span, 'tool_failed')
-    span.end()
+    endSpan(span)
   }
 }

@@ -11,7 +11,7 @@ import type { JobScope } from '../../cancellation/JobScope.ts'
 import type { TaskEvent } from '../../job/event.ts'
 import type { Usage } from '../../job/receipt.ts'
 import { failSpan, typeOf } from '../../tracing/inSpan.ts'
-import { innermost, isTraced, tracer } from '../../tracing/traces.ts'
+import { endSpan, innermost, isTraced, startSpan } from '../../tracing/traces.ts'
 import { refusalOf } from '../refusalOf.ts'
 
 export interface ModelSurroundings {
@@ -124,7 +124,7 @@ class ModelCall {
       'gen_ai.request.model': modelId,
       'gen_ai.provider.name': provider,
     }
-    this.#span = tracer.startSpan(`chat ${modelId}`, { kind: SpanKind.CLIENT, attributes }, this.#parent)
+    this.#span = startSpan(`chat ${modelId}`, { kind: SpanKind.CLIENT, attributes }, this.#parent)
     this.#leave = scope.enter('model')
     const isShielded = scope.isShielded
     // Not AbortSignal.any: a job may make thousands of calls, and each would leave something on its signal.
@@ -177,7 +177,7 @@ class ModelCall {
   #endSpan(usage: Usage | undefined): void {
     if (usage?.inputTokens !== undefined) this.#span.setAttribute('gen_ai.usage.input_tokens', usage.inputTokens)
     if (usage?.outputTokens !== undefined) this.#span.setAttribute('gen_ai.usage.output_tokens', usage.outputTokens)
-    this.#span.end()
+    endSpan(this.#span)
   }
 }
 
