@@ -1,5 +1,6 @@
 import { type Context, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { isJobId } from '../job/id.ts'
 import { endSpan, startSpan, traceOfRequest } from '../tracing/traces.ts'
 
 declare module 'fastify' {
@@ -26,9 +27,11 @@ function beginSpan(request: FastifyRequest, reply: FastifyReply): Context {
   return trace.setSpan(parent, span)
 }
 
-function endRequest(span: Span, { params }: FastifyRequest, { raw }: FastifyReply): void {
-  const jobId = raw.getHeader('x-tether-job-id') ?? idIn(params)
-  if (typeof jobId === 'string') span.setAttribute('tether.job.id', jobId)
+function endRequest(span: Span, { params, routeOptions }: FastifyRequest, { raw }: FastifyReply): void {
+  const isOfGroup = routeOptions.url?.includes('/groups/:id') === true
+  const id = raw.getHeader('x-tether-job-id') ?? idIn(params)
+  // What a client put in its place may be anything, and of any length. A group's id is made of the same.
+  if (typeof id === 'string' && isJobId(id)) span.setAttribute(isOfGroup ? 'tether.group' : 'tether.job.id', id)
   span.setAttribute('http.response.status_code', raw.statusCode)
   if (!raw.writableFinished) span.addEvent('client_disconnected')
   if (raw.statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })

@@ -290,6 +290,26 @@ describe('what an isolated task does', () => {
   })
 })
 
+test('a request tells of its job or group by an id, and by nothing else that came in its place', async () => {
+  const { url } = await openWorld()
+  const caller = newCaller()
+  const secret = 'a%20secret%0A'.repeat(100)
+  for (const path of ['/groups/group-of-nobody/cancel', '/jobs/job-of-nobody/cancel', `/jobs/${secret}/cancel`]) {
+    await ask(url, path, { body: {}, headers: caller.headers })
+  }
+  const spans = await eventually('all have ended', () => {
+    const ended = spansOf(caller.traceId)
+    return ended.length === 3 && ended
+  })
+  const ids = spans.map(({ attributes }) => [attributes['tether.job.id'], attributes['tether.group']])
+  expect(ids).toEqual([
+    [undefined, 'group-of-nobody'],
+    ['job-of-nobody', undefined],
+    [undefined, undefined],
+  ])
+  expect(JSON.stringify(spans.map(({ attributes }) => attributes))).not.toContain('secret')
+})
+
 test('requests that only look have no span', async () => {
   const { url } = await openWorld()
   const caller = newCaller()

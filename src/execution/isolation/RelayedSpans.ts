@@ -25,6 +25,8 @@ export class RelayedSpans {
   take(event: TaskEvent): void {
     switch (event.type) {
       case 'tool.started':
+        // A number that is used again would lose the span that had it.
+        this.#endTool(event.callId, true)
         if (this.#tools.size < MAX_OPEN) this.#tools.set(event.callId, this.#beginTool(event.tool, event.callId))
         return
       case 'tool.finished':
