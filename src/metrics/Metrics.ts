@@ -2,8 +2,11 @@ import type { Registry } from 'prom-client'
 import type { Clock } from '../clock.ts'
 import type { Family, Sample } from './Family.ts'
 
-/** What has not been read by then may never be: it has no figure, and the others are scraped all the same. */
-const PATIENCE_MS = 2000
+/**
+ * What has not been read by then may never be: it has no figure, and the others are scraped all the same. Longer than Redis is waited
+ * for, and half of what Prometheus waits for a scrape (`scrape_timeout`, 10 s).
+ */
+const PATIENCE_MS = 5000
 
 /** What a scrape gets. Its series are read when somebody scrapes, and prom-client is loaded when somebody first does. */
 export class Metrics {

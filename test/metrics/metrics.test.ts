@@ -280,7 +280,7 @@ test('what does not answer has no figure, is asked once, and keeps no scrape fro
   for (let scrapes = 1; scrapes <= 3; scrapes += 1) {
     const scraping = metrics.scrape()
     await eventually('it waits', () => clock.timers === 1)
-    clock.advance(2000)
+    clock.advance(5000)
     expect(new Exposition((await scraping).text).series).toEqual([{ name: 'known', labels: {}, value: 1 }])
   }
   expect(asked).toBe(1)
