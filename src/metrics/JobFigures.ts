@@ -43,7 +43,8 @@ export class JobFigures implements JobObserver {
     this.#ended.add({ task, outcome: state.status })
     this.#countRequest(record, state)
     if ('startedAt' in state && state.startedAt !== undefined) this.#countRun(task, state)
-    else this.#countWait(record, state, 'ended')
+    // One that waits again had its first slot before.
+    else if (state.attempt === 0) this.#countWait(record, state, 'ended')
   }
 
   onStopped({ kind, phase, tookMs }: Stopped): void {

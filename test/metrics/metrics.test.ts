@@ -1,4 +1,5 @@
 import { rename } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.ts'
 import { SharedAnswer } from '../../src/health/SharedAnswer.ts'
@@ -8,12 +9,14 @@ import { serverFamilies } from '../../src/metrics/serverFamilies.ts'
 import { zeroCounters } from '../../src/server/ServerCounters.ts'
 import { StoreError } from '../../src/store/JobStore.ts'
 import { ManualClock } from '../cancellation/ManualClock.ts'
+import { spawnServer } from '../jobs/serverProcess.ts'
 import { RawClient } from '../server/RawClient.ts'
 import { ask, jobOf, startJob } from '../server/requests.ts'
 import { eventually, Gate, HeldStore, openWorld, taskOf, temporaryFolder } from '../world.ts'
 import { Exposition } from './Exposition.ts'
 import { scrape } from './scrape.ts'
 
+const RETRIED_TASKS = join(import.meta.dirname, '..', 'jobs', 'fixtures', 'retried')
 const TICKS = { task: 'ticks', input: { count: 5, intervalMs: 0 } }
 const LONG = { task: 'ticks', input: { count: 100_000, intervalMs: 20 } }
 
@@ -133,6 +136,25 @@ describe('jobs are counted', () => {
     await eventually('all have ended', async () => (await scrape(url)).sum('tether_jobs_ended_total') === 5)
     expect((await scrape(url)).value('tether_jobs_queued', { queue: 'own' })).toBe(0)
   })
+})
+
+test('a job that its server died over and that waits again is counted once, as it was the first time', async () => {
+  const settings = { DATA_DIR: await temporaryFolder(), CONCURRENCY: '1', TASKS_DIR: RETRIED_TASKS }
+  const first = spawnServer(settings)
+  const before = await first.url()
+  await startJob(before, { task: 'deadly', input: { deaths: 1 }, jobId: 'job-that-kills' })
+  await untilStatus(before, 'job-that-kills', 'running')
+  // It is in front at the next start.
+  await startJob(before, { ...LONG, jobId: 'job-in-front', priority: 1 })
+  await first.exited
+  const url = await spawnServer(settings).url()
+  await untilStatus(url, 'job-in-front', 'running')
+  await ask(url, '/jobs/job-that-kills/cancel?wait=10', { body: {} })
+  const read = await scrape(url)
+  expect(read.value('tether_jobs_requeued_total', { task: 'deadly' })).toBe(1)
+  expect(read.value('tether_jobs_ended_total', { task: 'deadly', outcome: 'cancelled' })).toBe(1)
+  expect(read.sum('tether_jobs_created_total')).toBe(0)
+  expect(read.sum('tether_queue_wait_seconds_count')).toBe(1)
 })
 
 describe('streams are counted', () => {
