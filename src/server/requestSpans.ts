@@ -10,9 +10,12 @@ declare module 'fastify' {
   }
 }
 
+/** What changes nothing (RFC 9110, section 9.2.1); a browser asks with `OPTIONS` before whatever it sends elsewhere. */
+const LOOKING: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
+
 /** Requests that start, change or end something get a span, from their first byte until the answer is over. */
 export function traceRequest(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-  request.trace = request.method === 'GET' ? undefined : beginSpan(request, reply)
+  request.trace = LOOKING.has(request.method) ? undefined : beginSpan(request, reply)
   done()
 }
 

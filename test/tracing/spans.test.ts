@@ -314,6 +314,7 @@ test('requests that only look have no span', async () => {
   const { url } = await openWorld()
   const caller = newCaller()
   for (const path of ['/jobs', '/tasks', '/health/ready', '/metrics']) await ask(url, path, { headers: caller.headers })
+  for (const method of ['HEAD', 'OPTIONS']) await fetch(`${url}/jobs`, { method, headers: caller.headers })
   expect((await ask(url, '/jobs', { body: { task: 'none' }, headers: caller.headers })).status).toBe(404)
   await spanNamed(caller.traceId, 'POST /jobs')
   expect(spansOf(caller.traceId)).toHaveLength(1)
