@@ -241,6 +241,7 @@ test('streams are asked once a scrape, however many figures there are of them, a
 test('what the log writes is counted, and what it could not', async () => {
   let store: HeldStore | undefined
   const { url } = await openWorld({
+    storePatienceMs: 100,
     wrapStore: (own) => {
       store = new HeldStore(own)
       return store
