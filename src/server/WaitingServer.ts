@@ -52,17 +52,21 @@ export class WaitingServer {
     app.addHook('onRequest', (request, reply, done) => {
       reply.headers(ANSWER_HEADERS)
       const [path] = request.url.split('?', 1)
-      if (path === '/health/live') void reply.send({ live: true })
-      else if (path === '/health/ready')
-        void reply.code(503).header('cache-control', 'no-store').send(this.#readiness())
-      else done(this.#why)
+      if (path === '/health/live') {
+        void reply.header('cache-control', 'no-store').send({ live: true, ...this.#checked('process', true) })
+      } else if (path === '/health/ready') {
+        void reply
+          .code(503)
+          .header('cache-control', 'no-store')
+          .send({ ready: false, ...this.#checked('store', false) })
+      } else done(this.#why)
     })
     app.setErrorHandler((error, _request, reply) => sendError(error, reply, this.#logger))
     return app
   }
 
-  #readiness(): object {
-    // Who asks is not looked at here: where there is a token, everybody is a stranger, and why is for the log.
-    return { ready: false, ...(this.#config.apiToken === undefined ? { checks: [{ name: 'store', ok: false }] } : {}) }
+  /** Who asks is not looked at here: where there is a token, everybody is a stranger, and why is for the log. */
+  #checked(name: string, ok: boolean): object {
+    return this.#config.apiToken === undefined ? { checks: [{ name, ok }] } : {}
   }
 }
