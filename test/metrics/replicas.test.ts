@@ -5,11 +5,13 @@ import { parseJobId } from '../../src/job/id.ts'
 import { DEFAULT_TENANT } from '../../src/job/key.ts'
 import { startServer } from '../cluster/world.ts'
 import { spawnServer } from '../jobs/serverProcess.ts'
+import { openReplicaHere } from '../replicas/replicaHere.ts'
 import { ownerOf, pairOf, pidOf, sleeper, startReplicas } from '../replicas/world.ts'
 import { ask } from '../server/requests.ts'
 import { eventually, temporaryFolder } from '../world.ts'
 import { scrape } from './scrape.ts'
 
+const TICKS = { task: 'ticks', input: { count: 1, intervalMs: 0 } }
 const CONFIRMED = { cause: 'cancel_requested', phase: 'running', confirmed: 'true' }
 
 describe('of several replicas', () => {
@@ -36,6 +38,21 @@ describe('of several replicas', () => {
     expect(ready.json['checks']).toContainEqual(
       expect.objectContaining({ name: 'redis', ok: true, hasLease: true, leaseLeftMs: expect.any(Number) }),
     )
+  })
+
+  test('one that runs nothing shows by the queue of all that Redis is away, since its log does not', async () => {
+    const redis = await startServer()
+    const { url } = await openReplicaHere(redis.url)
+    expect((await scrape(url)).value('tether_jobs_queued', { queue: 'shared' })).toBe(0)
+    await redis.kill()
+    await eventually('a start is refused', async () => (await ask(url, '/jobs', { body: TICKS })).status === 503)
+    const away = await eventually('it shows', async () => {
+      const read = await scrape(url)
+      return read.value('tether_jobs_queued', { queue: 'shared' }) === undefined && read
+    })
+    expect(away.value('tether_jobs_queued', { queue: 'own' })).toBe(0)
+    expect(away.value('tether_hints_total', { what: 'sent' })).toBe(0)
+    expect(away.value('tether_log_failing')).toBe(0)
   })
 
   test('a request whose hint never came is found by the poll', async () => {
