@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import { TetherError } from '../../src/job/error.ts'
 import type { Authenticate, Scope } from '../../src/server/access/Identity.ts'
@@ -230,9 +231,56 @@ describe('the hook', () => {
     { tenant: 'acme', subject: 'a\r\nset-cookie: x', scopes: ['read'] },
     { tenant: 'acme', subject: '\u001b[31mann', scopes: ['read'] },
     { tenant: 'acme', subject: 'ann', scopes: ['root'] },
+    { tenant: 'acme', subject: 'ann', scopes: 'admin' },
+    { tenant: 'acme', subject: 'ann' },
+    { tenant: 'acme', subject: null, scopes: ['read'] },
+    { tenant: null, subject: 'ann', scopes: ['read'] },
+    { tenant: 42, subject: 'ann', scopes: ['read'] },
+    { tenant: ['acme'], subject: 'ann', scopes: ['read'] },
+    { subject: 'ann', scopes: ['read'] },
+    true,
   ])('may not give %j', async (identity) => {
     const { url } = await openFor({ authenticate: () => JSON.parse(JSON.stringify(identity)) })
     expect((await ask(url, '/jobs')).json).toMatchObject({ code: 'TETHER_INTERNAL' })
+  })
+
+  test('that gives no tenant keeps nobody else from anything', async () => {
+    const nobodys = JSON.parse('{ "tenant": null, "subject": "bob", "scopes": ["admin"] }')
+    const authenticate: Authenticate = (request) => (request.headers.authorization ? believes(request) : nobodys)
+    const { url } = await openFor({ authenticate, storePatienceMs: 50 })
+    expect((await ask(url, '/jobs/job-12345/cancel', { body: {} })).status).toBe(500)
+    expect((await ask(url, '/execute', { body: TICKS, headers: as('acme') })).json).toMatchObject({
+      status: 'succeeded',
+    })
+    expect((await ask(url, '/health/ready')).json).toEqual({ ready: true })
+  })
+
+  test('may say null for nobody, and give any promise', async () => {
+    const authenticate: Authenticate = (request) => {
+      const found = JSON.parse(JSON.stringify(believes(request) ?? null))
+      // Of another make: not an instance of `Promise` here.
+      return runInNewContext('Promise.resolve(found)', { found })
+    }
+    const { url } = await openFor({ authenticate })
+    expect((await ask(url, '/jobs')).json).toMatchObject({ code: 'TETHER_UNAUTHORIZED' })
+    expect((await ask(url, '/jobs', { headers: as('acme', 'ann', 'read') })).status).toBe(200)
+  })
+
+  test.each([
+    ['throws', true],
+    ['rejects', false],
+  ])('that %s with a status of its own is answered with 500, and tells nothing', async (_, isAtOnce) => {
+    const error = Object.assign(new Error('no password secret-of-it'), { statusCode: 401, code: 'FST_JWT' })
+    const authenticate: Authenticate = () => {
+      if (isAtOnce) throw error
+      return Promise.reject(error)
+    }
+    const lines: string[] = []
+    const { url } = await openFor({ authenticate, onLog: (line) => lines.push(line) })
+    const failed = await ask(url, '/jobs')
+    expect(failed.json).toMatchObject({ statusCode: 500, code: 'TETHER_INTERNAL' })
+    expect(failed.text).not.toContain('secret')
+    expect(lines.join('')).toContain('secret-of-it')
   })
 
   test('may take its time, and a client that is gone by then starts nothing that lasts', async () => {

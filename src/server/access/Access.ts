@@ -5,7 +5,7 @@ import { DEFAULT_TENANT } from '../../job/key.ts'
 import type { Caller } from '../../jobs/JobSpec.ts'
 import type { ServerConfig } from '../ServerConfig.ts'
 import { Gate } from './Gate.ts'
-import { type Authenticate, allows, assertIdentity, type Identity, SCOPES, type Scope } from './Identity.ts'
+import { type Authenticate, allows, type Identity, parseIdentity, SCOPES, type Scope } from './Identity.ts'
 import { Sessions } from './Sessions.ts'
 import { sessionOf } from './sessionCookie.ts'
 import { TokenCheck } from './TokenCheck.ts'
@@ -79,9 +79,24 @@ export class Access {
       this.#note(request, undefined)
       return undefined
     }
-    const identity = this.#authenticate(request)
-    if (identity instanceof Promise) return identity.then((found) => this.#note(request, found))
-    this.#note(request, identity)
+    return this.#askHook(request, this.#authenticate)
+  }
+
+  /** What the hook throws bears what its own libraries say, as a status and a text that are not for clients. */
+  #askHook(request: FastifyRequest, authenticate: Authenticate): Promise<void> | undefined {
+    const note = (given: unknown): void => this.#note(request, parseIdentity(given))
+    const fail = (error: unknown): never => {
+      throw error instanceof TetherError ? error : new Error('authenticate failed', { cause: error })
+    }
+    let given: ReturnType<Authenticate>
+    try {
+      given = authenticate(request)
+    } catch (error) {
+      return fail(error)
+    }
+    // Promises of other makes too.
+    if (typeof given === 'object' && given !== null && 'then' in given) return Promise.resolve(given).then(note, fail)
+    note(given)
     return undefined
   }
 
@@ -111,7 +126,6 @@ export class Access {
     const isAdmin = identity !== undefined && allows(identity, 'admin')
     request.isTrusted = this.#isOpen ? this.#gate.isHostKnown(request) : isAdmin
     if (identity === undefined) return
-    if (this.#authenticate !== undefined) assertIdentity(identity)
     request.caller = { tenant: identity.tenant, subject: identity.subject }
   }
 }
