@@ -791,6 +791,16 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
         expect(await all(store, job)).toHaveLength(1)
         expect(await all(store, deleted)).toHaveLength(1)
       })
+
+      test('of one id, asked again and again, pushes out that of no other', async () => {
+        const { store } = await open()
+        const [other, busy, last] = [recordNamed('a'), recordNamed('b'), recordNamed('c')]
+        await store.commit([note(other, asked(1))])
+        const requests = Array.from({ length: MAX_STRAYS / 10 }, (_, index) => asked(index + 1))
+        for (let n = 0; n < 10; n += 1) await store.commit([note(busy, ...requests)])
+        await store.commit([note(last, asked(1))])
+        for (const ref of [other, last]) expect(await all(store, ref)).toHaveLength(1)
+      })
     })
 
     describe('a store that is opened again', () => {

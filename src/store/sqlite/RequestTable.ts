@@ -11,7 +11,8 @@ interface Statements {
   readonly deleteOne: StatementSync
   readonly deleteAll: StatementSync
   readonly page: StatementSync
-  readonly keepStray: StatementSync
+  readonly prolongStray: StatementSync
+  readonly addStray: StatementSync
   readonly strayUntil: StatementSync
   readonly forgetStray: StatementSync
   readonly takeExpired: StatementSync
@@ -48,10 +49,16 @@ export class RequestTable {
     this.#statements.deleteAll.run(tenant, id)
   }
 
-  /** No job has this id. What that pushes out is returned, and still has its requests. */
+  /**
+   * No job has this id. What that pushes out is returned, and still has its requests. One that is known keeps its place: whoever asks
+   * of one id again and again pushes out no other.
+   */
   keepStray({ tenant, id }: JobRef, now: number): readonly JobRef[] {
-    const place = integer(this.#statements.keepStray.get(tenant, id, now + STRAY_MS), 'place')
-    return this.#statements.takeTooMany.all(place - MAX_STRAYS).map(refOf)
+    const { prolongStray, addStray, takeTooMany } = this.#statements
+    const until = now + STRAY_MS
+    if (prolongStray.run(until, tenant, id).changes !== 0) return []
+    addStray.run(tenant, id, until)
+    return takeTooMany.all(MAX_STRAYS).map(refOf)
   }
 
   isStray({ tenant, id }: JobRef, now: number): boolean {
@@ -95,13 +102,14 @@ export function openRequestTable(sqlite: DatabaseSync): RequestTable {
     page: sqlite.prepare(
       'SELECT number, json FROM requests WHERE tenant = ? AND id = ? AND number > ? ORDER BY number LIMIT ?',
     ),
-    // It keeps its place: whoever asks of one id again and again pushes out no other.
-    keepStray: sqlite.prepare(`INSERT INTO strays (tenant, id, until) VALUES (?, ?, ?)
-      ON CONFLICT (tenant, id) DO UPDATE SET until = excluded.until RETURNING place`),
+    prolongStray: sqlite.prepare('UPDATE strays SET until = ? WHERE tenant = ? AND id = ?'),
+    addStray: sqlite.prepare('INSERT INTO strays (tenant, id, until) VALUES (?, ?, ?)'),
     strayUntil: sqlite.prepare('SELECT until FROM strays WHERE tenant = ? AND id = ?'),
     forgetStray: sqlite.prepare('DELETE FROM strays WHERE tenant = ? AND id = ? RETURNING until'),
     takeExpired: sqlite.prepare(`DELETE FROM strays WHERE place IN (SELECT place FROM strays WHERE until <= ? LIMIT ?)
       RETURNING tenant, id`),
-    takeTooMany: sqlite.prepare('DELETE FROM strays WHERE place <= ? RETURNING tenant, id'),
+    // By their count: places are given once, also those of ids that have a job by now.
+    takeTooMany: sqlite.prepare(`DELETE FROM strays WHERE place IN
+      (SELECT place FROM strays ORDER BY place LIMIT max(0, (SELECT count(*) FROM strays) - ?)) RETURNING tenant, id`),
   })
 }
