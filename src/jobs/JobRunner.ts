@@ -42,6 +42,7 @@ export interface JobRunnerOptions {
 
 /** A function that is still going though its job has ended. `since` is ISO 8601. */
 export interface StuckJob {
+  readonly tenant: string
   readonly id: string
   readonly task: string
   readonly since: string
@@ -152,7 +153,8 @@ export class JobRunner {
   /** The slot is given up while few functions are stuck; past the limit slots are kept, or the process would fill up with them. */
   async #keepAbandoned(job: ActiveJob, settled: Promise<void>, requestedAtMs?: number): Promise<void> {
     const { clock, maxAbandoned } = this.#options
-    this.#stuck.set(job.key, { id: job.ref.id, task: job.record.task, since: new Date(clock.now()).toISOString() })
+    const { tenant, id, task } = job.record
+    this.#stuck.set(job.key, { tenant, id, task, since: new Date(clock.now()).toISOString() })
     const noted = this.#noteSettled(job, settled, requestedAtMs)
     if (this.#stuck.size > maxAbandoned) await noted
   }

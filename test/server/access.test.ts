@@ -194,6 +194,19 @@ describe('another tenant', () => {
     expect(other.json).toMatchObject({ status: 'cancelled' })
   })
 
+  test('is not named to the admin of another where it is stuck; how many are is told', async () => {
+    const letGo = new Gate()
+    const { url } = await openFor({ tasks: [taskOf('deaf', async () => letGo.opened)] })
+    const body = { task: 'deaf', jobId: 'job-12345', settleMs: 100 }
+    await ask(url, '/jobs', { body, headers: as('acme') })
+    await ask(url, '/jobs/job-12345/cancel?wait=60', { body: {}, headers: as('acme') })
+    const { own, other } = await askBoth(url, '/health/ready')
+    letGo.open()
+    expect(own.json['stuck']).toEqual([{ id: 'job-12345', task: 'deaf', since: expect.stringMatching(/Z$/) }])
+    expect(other.json['stuck']).toEqual([])
+    expect(other.json['checks']).toContainEqual(expect.objectContaining({ name: 'stuck', stuck: 1 }))
+  })
+
   test('keeps the files of its job to itself, also after a restart', async () => {
     const first = await openFor()
     const body = { task: 'writes', jobId: 'job-12345' }

@@ -1,5 +1,7 @@
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import type { Check } from '../../health/Check.ts'
+import type { Readiness } from '../../health/HealthReport.ts'
+import type { Caller } from '../../jobs/JobSpec.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import type { RouteApp } from './RouteApp.ts'
 
@@ -12,11 +14,15 @@ const Checks = Type.Array(
 
 const Live = Type.Object({ live: Type.Boolean(), checks: Type.Optional(Checks) })
 
+const Stuck = Type.Array(Type.Object({ id: Type.String(), task: Type.String(), since: Type.String() }), {
+  description: 'those of your tenant',
+})
+
 const Ready = Type.Object({
   ready: Type.Boolean(),
   draining: Type.Optional(Type.Boolean()),
   checks: Type.Optional(Checks),
-  stuck: Type.Optional(Type.Array(Type.Object({ id: Type.String(), task: Type.String(), since: Type.String() }))),
+  stuck: Type.Optional(Stuck),
   containment: Type.Optional(Type.Object({ level: Type.String(), complete: Type.Boolean() })),
   running: Type.Optional(Type.Integer()),
   queued: Type.Optional(Type.Integer()),
@@ -54,7 +60,7 @@ export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void 
         ready: isReady,
         draining: isDraining,
         checks: checks.map(shown),
-        stuck: [...stuck],
+        stuck: stuckOf(request.caller, stuck),
         containment,
         running,
         queued,
@@ -62,6 +68,11 @@ export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void 
       }
     },
   )
+}
+
+/** Figures are of the server; jobs of another tenant do not exist for who asks, here either. */
+function stuckOf({ tenant }: Caller, stuck: Readiness['stuck']): Static<typeof Stuck> {
+  return stuck.filter((job) => job.tenant === tenant).map(({ id, task, since }) => ({ id, task, since }))
 }
 
 function shown({ figures, ...check }: Check): Omit<Check, 'figures'> {
