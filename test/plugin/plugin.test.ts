@@ -1,9 +1,11 @@
+import { join } from 'node:path'
 import { fastifyCors } from '@fastify/cors'
 import { fastifyRateLimit } from '@fastify/rate-limit'
 import { fastifySSE } from '@fastify/sse'
 import { fastifySwagger } from '@fastify/swagger'
 import { type FastifyServerOptions } from 'fastify'
-import { describe, expect, test } from 'vitest'
+import { Agent, request } from 'undici'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { tether } from '../../src/index.ts'
 import { scrape } from '../metrics/scrape.ts'
 import { RawClient } from '../server/RawClient.ts'
@@ -282,6 +284,45 @@ describe('an app with Tether in it', () => {
     const refused = await ask(url, '/tether/tasks')
     expect(refused).toMatchObject({ status: 429 })
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(1)
+  })
+
+  test('bounds logins by their address, whatever limits of its own go by and let through', async () => {
+    const app = hostApp()
+    await app.register(fastifyRateLimit, {
+      global: false,
+      allowList: ['127.0.0.1'],
+      keyGenerator: ({ headers }) => String(headers['x-key']),
+    })
+    await addTether(app, { prefix: '/tether', settings: { API_TOKEN: 'a-token-of-enough-length' } })
+    const statuses = []
+    for (let n = 0; n < 31; n += 1) {
+      const { statusCode } = await app.inject({
+        method: 'POST',
+        url: '/tether/login',
+        payload: 'token=wrong',
+        headers: { host: 'localhost', 'content-type': 'application/x-www-form-urlencoded', 'x-key': `key ${n}` },
+      })
+      statuses.push(statusCode)
+    }
+    expect(statuses.slice(29)).toEqual([401, 429])
+  })
+
+  test('may listen on a socket of the file system, where nobody has an address', async () => {
+    const app = hostApp()
+    const settings = { API_TOKEN: 'a-token-of-enough-length', RATE_LIMIT_PER_MINUTE: '100' }
+    await addTether(app, { prefix: '/tether', settings })
+    await addTether(app, { prefix: '/open', settings: { RATE_LIMIT_PER_MINUTE: '100' } })
+    const socketPath = join(await temporaryFolder(), 'app.sock')
+    await app.listen({ path: socketPath })
+    const dispatcher = new Agent({ connect: { socketPath } })
+    onTestFinished(() => dispatcher.close())
+    const form = { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' } } as const
+    const login = await request('http://localhost/tether/login', { dispatcher, ...form, body: 'token=wrong' })
+    const stranger = await request('http://localhost/tether/jobs', { dispatcher })
+    expect([login.statusCode, stranger.statusCode]).toEqual([401, 401])
+    await request('http://localhost/open/jobs/job-12345/cancel', { dispatcher, method: 'POST' })
+    const { body } = await request('http://localhost/open/jobs/job-12345/requests', { dispatcher })
+    expect(await body.json()).toMatchObject({ requests: [{ by: 'local', outcome: 'TETHER_JOB_NOT_FOUND' }] })
   })
 
   test('runs jobs that are handed to it without a socket to listen on', async () => {

@@ -5,7 +5,7 @@ import { DEFAULT_TENANT } from '../../job/key.ts'
 import type { Caller } from '../../jobs/JobSpec.ts'
 import type { ServerConfig } from '../ServerConfig.ts'
 import { Gate } from './Gate.ts'
-import { type Authenticate, allows, type Identity, parseIdentity, SCOPES, type Scope } from './Identity.ts'
+import { type Authenticate, addressOf, allows, type Identity, parseIdentity, SCOPES, type Scope } from './Identity.ts'
 import { Sessions } from './Sessions.ts'
 import { sessionOf } from './sessionCookie.ts'
 import { TokenCheck } from './TokenCheck.ts'
@@ -69,7 +69,7 @@ export class Access {
     if (this.#authenticate === undefined) {
       this.#note(
         request,
-        this.#isOpen || proof !== 'none' ? everything(this.#isOpen ? request.ip : 'token') : undefined,
+        this.#isOpen || proof !== 'none' ? everything(this.#isOpen ? addressOf(request) : 'token') : undefined,
       )
       return undefined
     }

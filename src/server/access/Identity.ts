@@ -20,6 +20,11 @@ export interface Identity extends Caller {
  */
 export type Authenticate = (request: FastifyRequest) => Identity | undefined | Promise<Identity | undefined>
 
+/** An app may listen on a socket of the file system, where nobody has an address. */
+export function addressOf({ ip }: { readonly ip?: string }): string {
+  return ip ?? 'local'
+}
+
 export function allows({ scopes }: Identity, scope: Scope): boolean {
   return scopes.includes(scope) || scopes.includes('admin')
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { TetherError } from '../../job/error.ts'
 import type { Caller } from '../../jobs/JobSpec.ts'
+import { addressOf } from './Identity.ts'
 
 const WINDOW_MS = 60_000
 
@@ -57,19 +58,21 @@ export function clientOf({ tenant, subject }: Caller): string {
 
 /** Loaded only where something is limited. `perMinute` 0: only logins are. */
 export async function openRequestLimits(app: FastifyInstance, perMinute: number): Promise<RequestLimits> {
-  const { fastifyRateLimit } = await import('@fastify/rate-limit')
+  const { fastifyRateLimit, normalizeIP } = await import('@fastify/rate-limit')
   await app.register(fastifyRateLimit, { global: false })
-  // Said with each: where an app around ours has limits too, the settings of those are the defaults.
-  const timeWindow = WINDOW_MS
-  const logins = app.createRateLimit({ timeWindow, max: LOGINS_PER_MINUTE })
+  // All of it is said: where an app around ours has limits too, what those go by is the default, and may be a header of the client's.
+  // What counts in a store of the app's own must not count together.
+  const settings = { timeWindow: WINDOW_MS, allowList: [] }
+  const byAddress = (what: string) => (request: FastifyRequest) => `${what} ${normalizeIP(addressOf(request))}`
+  const logins = app.createRateLimit({ ...settings, keyGenerator: byAddress('login'), max: LOGINS_PER_MINUTE })
   if (perMinute === 0) return new RequestLimits({ logins })
   return new RequestLimits({
     logins,
-    byAddress: app.createRateLimit({ timeWindow, max: perMinute }),
+    byAddress: app.createRateLimit({ ...settings, keyGenerator: byAddress('address'), max: perMinute }),
     bySubject: app.createRateLimit({
-      timeWindow,
+      ...settings,
       max: perMinute,
-      keyGenerator: ({ identity }) => (identity === undefined ? '' : clientOf(identity)),
+      keyGenerator: ({ identity }) => `subject ${identity === undefined ? '' : clientOf(identity)}`,
     }),
   })
 }
