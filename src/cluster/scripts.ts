@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isTerminal, STATUSES } from '../job/status.ts'
-import { FIRST_REQUESTS_KEPT, MAX_REQUESTS_OF_JOB, MAX_STRAYS, STRAY_MS } from '../store/requestLimits.ts'
+import {
+  FIRST_REQUESTS_KEPT,
+  FIRST_REQUESTS_OF_STRAY,
+  MAX_REQUESTS_OF_JOB,
+  MAX_REQUESTS_OF_STRAY,
+  MAX_STRAYS,
+  STRAY_MS,
+} from '../store/requestLimits.ts'
 
 /** A script that Redis runs as one step. `sha` is the name under which it keeps it. */
 export interface Script {
@@ -18,6 +25,7 @@ const CONSTANTS = [
     .join(', ')} }`,
   `local SESSION_MS = ${SESSION_MS}`,
   `local MAX_REQUESTS_OF_JOB, FIRST_REQUESTS_KEPT = ${MAX_REQUESTS_OF_JOB}, ${FIRST_REQUESTS_KEPT}`,
+  `local MAX_REQUESTS_OF_STRAY, FIRST_REQUESTS_OF_STRAY = ${MAX_REQUESTS_OF_STRAY}, ${FIRST_REQUESTS_OF_STRAY}`,
   `local MAX_STRAYS, STRAY_MS = ${MAX_STRAYS}, ${STRAY_MS}`,
 ].join('\n')
 

@@ -5,7 +5,14 @@
 export const MAX_REQUESTS_OF_JOB = 1000
 export const FIRST_REQUESTS_KEPT = 100
 
-/** Requests of an id that no job has are kept this long after the last of them, in ms, */
+/**
+ * The same of an id that no job has, and had none lately: whoever may ask need not have started anything for it, and asking to end
+ * something is never limited.
+ */
+export const MAX_REQUESTS_OF_STRAY = 20
+export const FIRST_REQUESTS_OF_STRAY = 10
+
+/** They are kept this long after the last of them, in ms, */
 export const STRAY_MS = 24 * 60 * 60 * 1000
 
 /** and those of so many such ids, the newest, in the whole store. */

@@ -14,7 +14,13 @@ import type {
   ListFilter,
   StoreChange,
 } from '../../src/store/JobStore.ts'
-import { FIRST_REQUESTS_KEPT, MAX_REQUESTS_OF_JOB, MAX_STRAYS } from '../../src/store/requestLimits.ts'
+import {
+  FIRST_REQUESTS_KEPT,
+  FIRST_REQUESTS_OF_STRAY,
+  MAX_REQUESTS_OF_JOB,
+  MAX_REQUESTS_OF_STRAY,
+  MAX_STRAYS,
+} from '../../src/store/requestLimits.ts'
 import { concrete, listFilters, type Op, REFS, rounds } from './arbitraries.ts'
 import { ModelStore, shortened } from './ModelStore.ts'
 import {
@@ -767,6 +773,22 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
           FIRST_REQUESTS_KEPT + 51,
         ])
         expect(numbers.at(-1)).toBe(MAX_REQUESTS_OF_JOB + 50)
+      })
+
+      test('of an id that no job has is little, and more once there is one', async () => {
+        const { store } = await open()
+        const job = recordNamed('a')
+        const requests = Array.from({ length: MAX_REQUESTS_OF_STRAY + 30 }, (_, index) => asked(index + 1))
+        await store.commit([note(job, ...requests)])
+        const numbers = (await all(store, job)).map(({ number }) => number)
+        expect(numbers).toHaveLength(MAX_REQUESTS_OF_STRAY)
+        expect(numbers.slice(0, FIRST_REQUESTS_OF_STRAY + 1)).toEqual([
+          ...Array.from({ length: FIRST_REQUESTS_OF_STRAY }, (_, index) => index + 1),
+          FIRST_REQUESTS_OF_STRAY + 31,
+        ])
+        await store.commit([...upTo(job, 'failed').changes, note(job, asked(1), asked(2))])
+        await store.commit([remove(job, Date.now() + HOUR_MS), note(job, asked(3))])
+        expect(await all(store, job)).toHaveLength(MAX_REQUESTS_OF_STRAY + 3)
       })
 
       test('of ids that no job has is kept of the newest of them, and never pushes out what is of jobs', async () => {

@@ -364,10 +364,13 @@ function changes.requests()
     local newest = redis.call('XREVRANGE', requestsOf(ref), '+', '-', 'COUNT', 1)[1]
     local number = newest and tonumber(string.match(newest[1], '^%d+')) + 1 or 1
     redis.call('XADD', requestsOf(ref), number .. '-0', 'r', request)
-    if number > MAX_REQUESTS_OF_JOB then
-      redis.call('XDEL', requestsOf(ref), (number - (MAX_REQUESTS_OF_JOB - FIRST_REQUESTS_KEPT)) .. '-0')
+    local hasJob = redis.call('EXISTS', prefix .. 'job:' .. ref) == 1
+    local max, first = MAX_REQUESTS_OF_JOB, FIRST_REQUESTS_KEPT
+    if not hasJob and redis.call('EXISTS', prefix .. 'spent:' .. ref) == 0 then
+      max, first = MAX_REQUESTS_OF_STRAY, FIRST_REQUESTS_OF_STRAY
     end
-    if redis.call('EXISTS', prefix .. 'job:' .. ref) == 0 then keepStray(ref) end
+    if number > max then redis.call('XDEL', requestsOf(ref), (number - (max - first)) .. '-0') end
+    if not hasJob then keepStray(ref) end
   end
   return OK
 end

@@ -2,7 +2,14 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { JobRef } from '../../job/key.ts'
 import type { JobRequest, NumberedRequest } from '../../job/request.ts'
 import { StoreError } from '../JobStore.ts'
-import { FIRST_REQUESTS_KEPT, MAX_REQUESTS_OF_JOB, MAX_STRAYS, STRAY_MS } from '../requestLimits.ts'
+import {
+  FIRST_REQUESTS_KEPT,
+  FIRST_REQUESTS_OF_STRAY,
+  MAX_REQUESTS_OF_JOB,
+  MAX_REQUESTS_OF_STRAY,
+  MAX_STRAYS,
+  STRAY_MS,
+} from '../requestLimits.ts'
 import { integer, type Row, text } from './columns.ts'
 
 interface Statements {
@@ -33,12 +40,14 @@ export class RequestTable {
     this.#statements = statements
   }
 
-  append({ tenant, id }: JobRef, request: JobRequest): void {
+  append({ tenant, id }: JobRef, request: JobRequest, isOfJob: boolean): void {
     const number = integer(this.#statements.lastNumber.get(tenant, id), 'number') + 1
     this.#statements.insert.run(tenant, id, number, JSON.stringify(request))
-    if (number <= MAX_REQUESTS_OF_JOB) return
+    const max = isOfJob ? MAX_REQUESTS_OF_JOB : MAX_REQUESTS_OF_STRAY
+    if (number <= max) return
     // With each that comes one goes, the oldest behind the first ones.
-    this.#statements.deleteOne.run(tenant, id, number - (MAX_REQUESTS_OF_JOB - FIRST_REQUESTS_KEPT))
+    const newest = max - (isOfJob ? FIRST_REQUESTS_KEPT : FIRST_REQUESTS_OF_STRAY)
+    this.#statements.deleteOne.run(tenant, id, number - newest)
   }
 
   page({ tenant, id }: JobRef, after: number, limit: number): readonly NumberedRequest[] {

@@ -325,8 +325,9 @@ class SqliteJobStore implements JobStore {
     const now = this.#clock.now()
     this.#forgetRequests()
     for (const { ref, request } of requests) {
-      this.#parts.requests.append(ref, request)
-      if (!this.#isOfJob(ref)) this.#forgetRequestsOf(this.#parts.requests.keepStray(ref, now))
+      const isOfJob = this.#isOfJob(ref)
+      this.#parts.requests.append(ref, request, isOfJob)
+      if (!isOfJob) this.#forgetRequestsOf(this.#parts.requests.keepStray(ref, now))
     }
     return DONE
   }
