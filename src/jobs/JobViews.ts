@@ -18,7 +18,10 @@ export class JobViews {
   }
 
   of(record: JobRecord): JobView {
-    return viewOf(record, this.#tasks.find(record.task)?.redact(record.input) ?? record.input)
+    const task = this.#tasks.find(record.task)
+    // Only its task says what is secret; what was claimed or has ended has nothing secret any more.
+    const unknown = record.state.status === 'queued' ? null : record.input
+    return viewOf(record, task === undefined ? unknown : task.redact(record.input))
   }
 
   /** As the store has the job. An end that was decided and is not in the store yet shows as a receipt that says so. */

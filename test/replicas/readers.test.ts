@@ -1,4 +1,6 @@
+import Type from 'typebox'
 import { expect, test } from 'vitest'
+import { defineTask, secret } from '../../src/execution/task.ts'
 import type { Replicas } from '../../src/jobs/Replicas.ts'
 import { StoreError } from '../../src/store/JobStore.ts'
 import { startServer } from '../cluster/world.ts'
@@ -184,4 +186,19 @@ test('a job that runs is in the list of every replica', async () => {
     const { json } = await replica.ask('/jobs?status=running')
     expect(json['jobs']).toMatchObject([{ id, status: 'running' }])
   }
+})
+
+test('a replica without the task of a job that waits shows none of its input, which may hold secrets', async () => {
+  const redis = await startServer()
+  const input = Type.Object({ key: Type.String(secret()) })
+  const guarded = defineTask({ name: 'guarded', input, run: async (ctx) => ctx.sleep(60_000) })
+  const { url } = await openReplicaHere(redis.url, { tasks: [guarded] })
+  const start = { task: 'guarded', concurrencyKey: 'one', concurrencyLimit: 1 }
+  await startJob(url, { ...start, jobId: 'job_runs_01', input: { key: 'first-secret' } })
+  await eventually('it runs', async () => (await jobOf(url, 'job_runs_01')).status === 'running')
+  await startJob(url, { ...start, jobId: 'job_waits_01', input: { key: 'second-secret' } })
+  const other = await openReplicaHere(redis.url)
+  expect(await jobOf(other.url, 'job_waits_01')).toMatchObject({ status: 'queued', input: null })
+  expect(await jobOf(other.url, 'job_runs_01')).toMatchObject({ status: 'running', input: { key: '[redacted]' } })
+  expect(await jobOf(url, 'job_waits_01')).toMatchObject({ status: 'queued', input: { key: '[redacted]' } })
 })
