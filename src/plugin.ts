@@ -4,6 +4,7 @@ import { systemClock } from './clock.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
 import { type BuiltInTask, type Core, mintReplica, openCore } from './core.ts'
 import type { TaskDefinition } from './execution/task.ts'
+import { waitAtMost } from './jobs/waiting.ts'
 import type { Logger } from './logger.ts'
 import { openSharedOf } from './openShared.ts'
 import type { Authenticate } from './server/access/Identity.ts'
@@ -74,12 +75,7 @@ export const tether: FastifyPluginAsync<TetherPluginOptions> = async (app, optio
   startWithApp(app, core)
   if (config.apiToken === undefined && authenticate === undefined) app.addHook('onRequest', assertLocalPeer)
   await server.addTo(app)
-  // Not in `onClose`: by then the app waits for its connections, which are those of our streams.
-  app.addHook('preClose', async () => {
-    await core.drain()
-    await server.close()
-  })
-  app.addHook('onClose', () => core.close())
+  endWithApp(app, core, server)
   opened.move()
 }
 
@@ -99,6 +95,32 @@ function startWithApp(app: FastifyInstance, core: Core): void {
   app.addHook('onRequest', (_request, _reply, done) => {
     start()
     done()
+  })
+}
+
+/** Of Fastify's patience with a hook, how much is used. */
+const PATIENCE_PART = 0.9
+
+/**
+ * It begins before `onClose`: by then the app waits for its connections, which are those of our streams. But Fastify gives up a
+ * `preClose` that takes longer than the app's `pluginTimeout`, fails the closing for it, and runs no other, so that whatever those
+ * would have ended is waited for without end. So this one returns before that; the connections are waited for, and then the rest is.
+ */
+function endWithApp(app: FastifyInstance, core: Core, server: FastifyServer): void {
+  const end = async (): Promise<void> => {
+    await core.drain()
+    await server.close()
+    // The app has closed those that were idle then, and nobody closes those that have become so since.
+    if (!app.server.listening) app.server.closeIdleConnections()
+  }
+  app.addHook('preClose', async () => {
+    const { pluginTimeout = 0 } = app.initialConfig
+    const ended = end()
+    await (pluginTimeout === 0 ? ended : waitAtMost(ended, pluginTimeout * PATIENCE_PART, core.clock))
+  })
+  app.addHook('onClose', async () => {
+    await end()
+    await core.close()
   })
 }
 

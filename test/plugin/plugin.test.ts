@@ -432,6 +432,31 @@ describe('when the app closes', () => {
     expect(parseFrames(client.received).at(-1)).toMatchObject({ type: 'job.cancelled' })
   })
 
+  test('they may for longer than the app waits for a hook, and another one ends meanwhile', async () => {
+    const settings = { DATA_DIR: await temporaryFolder(), DRAIN_MS: '60000' }
+    const goOn = new Gate()
+    const patient = taskOf('patient', async () => {
+      await goOn.opened
+      return 'done'
+    })
+    const app = hostApp({ pluginTimeout: 2000 })
+    await addTether(app, { prefix: '/slow', tasks: [patient], settings })
+    await addTether(app, { prefix: '/fast', tasks: [waits] })
+    const root = await listening(app)
+    const { id } = await startJob(`${root}/slow`, { task: 'patient' })
+    const client = await RawClient.connect(root)
+    client.request({ method: 'POST', path: '/fast/execute/stream', body: { task: 'waits' } })
+    await client.until('job.started')
+    const closed = app.close()
+    await eventually('the app waits for its connections', () => !app.server.listening)
+    goOn.open()
+    await closed
+    expect(parseFrames(client.received).at(-1)).toMatchObject({ type: 'job.interrupted' })
+    const next = hostApp()
+    await addTether(next, { prefix: '/slow', settings })
+    expect(await jobOf(`${await listening(next)}/slow`, id)).toMatchObject({ status: 'succeeded', result: 'done' })
+  })
+
   test('jobs of an earlier process are not started by an app that cannot listen', async () => {
     const dataDir = await temporaryFolder()
     const ran = new Gate()
