@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { systemClock } from './clock.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
-import { type BuiltInTask, type Core, mintReplica, openCore } from './core.ts'
+import { type BuiltInTask, type Core, type CoreOptions, mintReplica, openCore } from './core.ts'
 import type { TaskDefinition } from './execution/task.ts'
 import { waitAtMost } from './jobs/waiting.ts'
 import type { Logger } from './logger.ts'
@@ -49,6 +49,10 @@ export const tether: FastifyPluginAsync<TetherPluginOptions> = async (app, optio
   const replica = mintReplica(config)
   const logger = (options.logger ?? app.log).child({ replica })
   const openShared = openSharedOf(config, logger, systemClock)
+  let isClosed = false
+  app.addHook('onClose', async () => {
+    isClosed = true
+  })
   const core = await openCore({
     config,
     replica,
@@ -56,7 +60,7 @@ export const tether: FastifyPluginAsync<TetherPluginOptions> = async (app, optio
     serverEnv: options.env ?? process.env,
     cwd: options.cwd ?? process.cwd(),
     tasks: options.tasks ?? [],
-    onStoreAway: async (why) => logger.warn({ why: why.message }, 'the store is not there; it is waited for'),
+    onStoreAway: waitingFor(logger, () => isClosed),
     ...(options.builtInTasks === undefined ? {} : { builtInTasks: options.builtInTasks }),
     ...(openShared === undefined ? {} : { openShared }),
   })
@@ -77,6 +81,16 @@ export const tether: FastifyPluginAsync<TetherPluginOptions> = async (app, optio
   await server.addTo(app)
   endWithApp(app, core, server)
   opened.move()
+}
+
+/** What is told of a store that is not there, once for each reason. An app that was closed waits for none. */
+function waitingFor(logger: Logger, isClosed: () => boolean): CoreOptions['onStoreAway'] {
+  let told = ''
+  return async (why) => {
+    if (isClosed()) throw why
+    if (why.message !== told) logger.warn({ why: why.message }, 'the store is not there; it is waited for')
+    told = why.message
+  }
 }
 
 /**

@@ -457,6 +457,22 @@ describe('when the app closes', () => {
     expect(await jobOf(`${await listening(next)}/slow`, id)).toMatchObject({ status: 'succeeded', result: 'done' })
   })
 
+  test('a store that is not there is not waited for any more', async () => {
+    const settings = { DATA_DIR: await temporaryFolder() }
+    const app = hostApp({ pluginTimeout: 500 })
+    await addTether(app, { prefix: '/tether', settings: { ...settings, REDIS_URL: 'redis://127.0.0.1:1' } })
+    await expect(app.ready()).rejects.toThrow('did not start in time')
+    await app.close()
+    await eventually('the folder is free', async () => {
+      const next = hostApp()
+      await addTether(next, { prefix: '/tether', settings })
+      return next.ready().then(
+        () => true,
+        () => false,
+      )
+    })
+  })
+
   test('jobs of an earlier process are not started by an app that cannot listen', async () => {
     const dataDir = await temporaryFolder()
     const ran = new Gate()
