@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { TetherError } from '../job/error.ts'
 import { clientOf } from './access/RequestLimits.ts'
@@ -26,8 +27,8 @@ export function seePresence(context: ServerContext, isHolder: (request: FastifyR
       done(new TetherError('TETHER_INVALID_REQUEST', 'a stream must not be pipelined behind another request'))
       return
     }
-    // Of an app that is not ours it may not be set up.
-    setUpConnection(reply.raw.socket)
+    // Of an app that is not ours it may not be set up, and where a request is handed to the app without a connection it is none.
+    if (reply.raw.socket instanceof Socket) setUpConnection(reply.raw.socket)
     const holder = isHolder(request) ? context.jobs.openHolder() : undefined
     const presence = new Presence(reply.raw, clientOf(request.caller), context.quota, holder)
     try {

@@ -328,6 +328,13 @@ describe('an app with Tether in it', () => {
   test('runs jobs that are handed to it without a socket to listen on', async () => {
     const app = hostApp()
     await addTether(app, { prefix: '/tether' })
+    const streamed = await app.inject({
+      method: 'POST',
+      url: '/tether/execute/stream',
+      payload: TICKS,
+      headers: { host: 'localhost' },
+    })
+    expect(parseFrames(streamed.payload).at(-1)?.type).toBe('job.succeeded')
     const answer = await app.inject({
       method: 'POST',
       url: '/tether/jobs',
