@@ -15,8 +15,8 @@ export interface RunServer {
   leaveRunning(signal: AbortSignal): Promise<JobView>
 }
 
-/** For so long a cancel is sent again that does not come through. Then the stream is closed, which the server takes for one. */
-const CANCEL_FOR_MS = 10_000
+/** For so long what is asked of the server is sent again where it does not come through. */
+const SEND_FOR_MS = 10_000
 
 /** Protocol, section 4. */
 const MAX_REASON_LENGTH = 500
@@ -25,7 +25,8 @@ const MAX_REASON_LENGTH = 500
  * A job that this program started and holds: its events, to be read once, and its result. A connection that breaks is made anew,
  * as `JobStream` says.
  *
- * When the signal fires that it was given, the job is cancelled; the events go on to the terminal one, which has the receipt.
+ * When the signal fires that it was given, the job is cancelled; the events go on to the terminal one, which has the receipt. Where
+ * the server refuses that, the job is left, as by `close`, and `result` rejects with the refusal.
  * Leaving the loop early, `close` and the end of the program are its holder's leaving, which cancels it where `onDisconnect` does
  * not say otherwise. Only `detach` lets it run on.
  */
@@ -79,7 +80,7 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
       await persist((signal) => this.#server.leaveRunning(signal), { signal: this.#closing.signal, tryMs: TRY_MS })
     } catch (error) {
       // It has ended, and what there is to say of that is on its way.
-      if (error instanceof TetherApiError && error.code === 'TETHER_JOB_FINISHED') return
+      if (isFinished(error)) return
       throw error
     }
     this.#hasDetached = true
@@ -117,15 +118,18 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
     const { reason }: { reason: unknown } = this.#signal ?? { reason: undefined }
     const text = reason instanceof Error ? reason.message : String(reason)
     this.#end('cancel', text).catch((error: unknown) => {
-      // It has ended already, or the loop says what is the matter.
-      if (!(error instanceof TetherApiError)) this.close()
+      // It has ended already, and the loop gets to that.
+      if (isFinished(error)) return
+      // Refused, or not to be had through: what is left is to leave it, which its server takes for a cancel.
+      this.#fail(error)
+      this.close()
     })
   }
 
   async #end(kind: 'cancel' | 'stop', reason: string | undefined): Promise<CancelAnswer> {
     return await persist((signal) => this.#server.end(kind, reason?.slice(0, MAX_REASON_LENGTH), signal), {
       signal: new AbortController().signal,
-      forMs: CANCEL_FOR_MS,
+      forMs: SEND_FOR_MS,
       tryMs: TRY_MS,
     })
   }
@@ -161,6 +165,10 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
 
 function isTerminal(event: JobEvent): event is TerminalEvent {
   return outcomeOfEvent(event.type) !== undefined
+}
+
+function isFinished(error: unknown): boolean {
+  return error instanceof TetherApiError && error.code === 'TETHER_JOB_FINISHED'
 }
 
 /** Who reads the events, or asks for the result, meets the error there. */

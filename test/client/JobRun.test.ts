@@ -3,6 +3,7 @@ import { TetherClient as BrowserClient } from '../../src/client/browser/TetherCl
 import { JobDetached, JobEnded, TetherApiError } from '../../src/client/error.ts'
 import { TetherClient as NodeClient } from '../../src/client/TetherClient.ts'
 import type { JobEvent } from '../../src/job/event.ts'
+import type { Authenticate } from '../../src/server/access/Identity.ts'
 import type { Tether } from '../../src/tether.ts'
 import { counts, logOf } from '../readers/counting.ts'
 import { jobOf } from '../server/requests.ts'
@@ -23,7 +24,7 @@ describe.each([
   ["Node's sockets", NodeClient],
   ['fetch', BrowserClient],
 ])('a run over %s', (_, Client) => {
-  async function open(): Promise<Opened> {
+  async function open(authenticate?: Authenticate): Promise<Opened> {
     const gate = new Gate()
     const waits = taskOf('waits', async (ctx, input) => {
       await ctx.output('begun')
@@ -33,7 +34,10 @@ describe.each([
     const fails = taskOf('fails', async () => {
       throw new Error('no luck')
     })
-    const world = await openWorld({ tasks: [waits, fails, counts] })
+    const world = await openWorld({
+      tasks: [waits, fails, counts],
+      ...(authenticate === undefined ? {} : { authenticate }),
+    })
     const proxy = await openProxy(world.url)
     const client = new Client({ server: proxy.url })
     onTestFinished(() => client.close())
@@ -170,6 +174,17 @@ describe.each([
     const unknown = client.run({ task: 'nobody', input: {} })
     await expect(unknown.result).rejects.toThrow(TetherApiError)
     await expect(unknown.result).rejects.toMatchObject({ code: 'TETHER_TASK_NOT_FOUND' })
+  })
+
+  test('leaves the job where the cancel of its signal is refused', async () => {
+    const { client, world } = await open(() => ({ tenant: 'ours', subject: 'somebody', scopes: ['read', 'run'] }))
+    const abort = new AbortController()
+    const run = client.run({ task: 'waits', input: {} }, { signal: abort.signal })
+    const events = await readAll(run, ({ type }) => type === 'output' && abort.abort())
+    expect(events.at(-1)?.type).toBe('output')
+    await expect(run.result).rejects.toMatchObject({ code: 'TETHER_FORBIDDEN' })
+    await eventually('it has ended', async () => (await jobOf(world.url, run.id)).terminal)
+    expect(await jobOf(world.url, run.id)).toMatchObject({ cancellation: { cause: 'client_disconnected' } })
   })
 
   test('cancels by closing its stream where the cancel cannot be sent', async () => {
