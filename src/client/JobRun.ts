@@ -48,7 +48,11 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
     // Who asks for no result shall not be told of its failure as of one that nobody caught.
     this.#outcome.promise.catch(leaveToReader)
     this.#stream = signal?.aborted === true ? Promise.reject(signal.reason) : server.stream(spec, this.#closing.signal)
-    this.#stream.catch((error: unknown) => this.#fail(error))
+    this.#stream.catch((error: unknown) => {
+      this.#fail(error)
+      // Nobody may ever read it.
+      signal?.removeEventListener('abort', this.#onAbort)
+    })
     if (signal?.aborted !== true) signal?.addEventListener('abort', this.#onAbort)
   }
 
@@ -73,11 +77,18 @@ export class JobRun<Result = Json> implements AsyncIterable<JobEvent>, Disposabl
     return await this.#end('stop', reason)
   }
 
-  /** Lets the job run on without this program: its policy is `continue` from here on, and the loop over its events ends. */
+  /**
+   * Lets the job run on without this program: its policy is `continue` from here on, and the loop over its events ends. Rejects where
+   * the server refuses that, or cannot be told within 10 s; the job is then held as before.
+   */
   async detach(): Promise<void> {
     await this.#stream
     try {
-      await persist((signal) => this.#server.leaveRunning(signal), { signal: this.#closing.signal, tryMs: TRY_MS })
+      await persist((signal) => this.#server.leaveRunning(signal), {
+        signal: this.#closing.signal,
+        forMs: SEND_FOR_MS,
+        tryMs: TRY_MS,
+      })
     } catch (error) {
       // It has ended, and what there is to say of that is on its way.
       if (isFinished(error)) return

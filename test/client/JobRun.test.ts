@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { TetherClient as BrowserClient } from '../../src/client/browser/TetherClient.ts'
 import { JobDetached, JobEnded, TetherApiError } from '../../src/client/error.ts'
@@ -185,6 +186,14 @@ describe.each([
     await expect(run.result).rejects.toMatchObject({ code: 'TETHER_FORBIDDEN' })
     await eventually('it has ended', async () => (await jobOf(world.url, run.id)).terminal)
     expect(await jobOf(world.url, run.id)).toMatchObject({ cancellation: { cause: 'client_disconnected' } })
+  })
+
+  test('lets go of its signal where it is refused, also if nobody asks what became of it', async () => {
+    const { client } = await open()
+    const { signal } = new AbortController()
+    const run = client.run({ task: 'nobody', input: {} }, { signal })
+    await eventually('it is refused', async () => getEventListeners(signal, 'abort').length === 0)
+    await expect(run.result).rejects.toMatchObject({ code: 'TETHER_TASK_NOT_FOUND' })
   })
 
   test('cancels by closing its stream where the cancel cannot be sent', async () => {
