@@ -7,6 +7,7 @@ import type { Clock } from '../clock.ts'
 import type { HealthReport } from '../health/HealthReport.ts'
 import type { JobManager } from '../jobs/JobManager.ts'
 import type { Metrics } from '../metrics/Metrics.ts'
+import { noteAsked } from './Asked.ts'
 import { Access } from './access/Access.ts'
 import { addAccess } from './access/addAccess.ts'
 import type { Authenticate } from './access/Identity.ts'
@@ -163,11 +164,14 @@ export class FastifyServer {
     app.setValidatorCompiler(validatorCompiler)
     // The schemas of answers describe them; serializing by them would drop what they do not name.
     app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+    // Else that of an app around ours would be asked instead.
+    app.setReplySerializer((data) => JSON.stringify(data))
     app.setErrorHandler((error, _request, reply) => sendError(error, reply, logger))
     app.setNotFoundHandler((request) => {
       throw routeNotFound(request)
     })
     addJsonParser(app)
+    app.addHook('onRequest', noteAsked)
     app.addHook('onRequest', traceRequest)
     const { config, jobs } = this.#context
     const isClosing = (): boolean => this.#closing !== undefined

@@ -23,11 +23,12 @@ export function startRequestOf(
   holder?: Holder,
 ): StartRequest {
   const idempotencyKey = idempotencyKeyOf(request)
-  const trace = request.trace && carrierOf(request.trace)
+  const { caller, trace: context } = request.tether
+  const trace = context && carrierOf(context)
   return {
     spec: specOf(body, defaultPolicy),
     fingerprint: fingerprintOf(body),
-    caller: request.caller,
+    caller,
     ...(trace === undefined ? {} : { trace }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     ...(holder === undefined ? {} : { holder }),

@@ -6,13 +6,6 @@ import { setUpConnection } from './connections.ts'
 import { Presence } from './Presence.ts'
 import type { ServerContext } from './ServerContext.ts'
 
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** On routes whose response may stay open for long. */
-    presence: Presence
-  }
-}
-
 type OnRequest = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void
 
 /**
@@ -30,7 +23,7 @@ export function seePresence(context: ServerContext, isHolder: (request: FastifyR
     // Of an app that is not ours it may not be set up, and where a request is handed to the app without a connection it is none.
     if (reply.raw.socket instanceof Socket) setUpConnection(reply.raw.socket)
     const holder = isHolder(request) ? context.jobs.openHolder() : undefined
-    const presence = new Presence(reply.raw, clientOf(request.caller), context.quota, holder)
+    const presence = new Presence(reply.raw, clientOf(request.tether.caller), context.quota, holder)
     try {
       presence.begin()
     } catch (error) {
@@ -38,7 +31,7 @@ export function seePresence(context: ServerContext, isHolder: (request: FastifyR
       done(error instanceof Error ? error : new Error(String(error)))
       return
     }
-    request.presence = presence
+    request.tether.presence = presence
     // The body of a GET is nobody's, and while it is unread neither the end nor a reset of the connection is seen.
     if (request.method === 'GET') request.raw.resume()
     done()

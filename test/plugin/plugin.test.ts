@@ -158,6 +158,25 @@ describe('an app with Tether in it', () => {
     })
   })
 
+  test('finds what its own hooks put on a request, below the prefix too', async () => {
+    const app = hostApp()
+    const found: string[] = []
+    // Some of these are what such things are called here too.
+    for (const name of ['identity', 'caller', 'trace', 'presence']) {
+      app.decorateRequest(name, { getter: () => `${name} of ours` })
+      app.addHook('onResponse', async (request) => void found.push(String(Reflect.get(request, name))))
+    }
+    app.setReplySerializer((data) => JSON.stringify({ ours: data }))
+    app.get('/ours', async () => ({ a: 1 }))
+    await addTether(app, { prefix: '/tether' })
+    const url = await listening(app)
+    expect((await ask(url, '/ours')).text).toBe('{"ours":{"a":1}}')
+    found.length = 0
+    expect((await ask(url, '/tether/execute', { body: TICKS })).json).toMatchObject({ status: 'succeeded' })
+    await eventually('the hooks ran', () => found.length === 4)
+    expect(found).toEqual(['identity of ours', 'caller of ours', 'trace of ours', 'presence of ours'])
+  })
+
   test('refuses below the prefix what a hook of the app refuses', async () => {
     const app = hostApp()
     app.addHook('onRequest', async (request, reply) => {

@@ -2,26 +2,12 @@ import type { FastifyRequest } from 'fastify'
 import type { Clock } from '../../clock.ts'
 import { TetherError } from '../../job/error.ts'
 import { DEFAULT_TENANT } from '../../job/key.ts'
-import type { Caller } from '../../jobs/JobSpec.ts'
 import type { ServerConfig } from '../ServerConfig.ts'
 import { Gate } from './Gate.ts'
 import { type Authenticate, addressOf, allows, type Identity, parseIdentity, SCOPES, type Scope } from './Identity.ts'
 import { Sessions } from './Sessions.ts'
 import { sessionOf } from './sessionCookie.ts'
 import { TokenCheck } from './TokenCheck.ts'
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** Who asks; undefined where that is not known, which only health and the login let in. */
-    identity: Identity | undefined
-    /** The same, for handlers that nobody unknown gets to. */
-    caller: Caller
-    /** Whether the details of the server's health may be told. */
-    isTrusted: boolean
-    /** Whether it bears the cookie of a login that is not over. */
-    hasSession: boolean
-  }
-}
 
 type AccessConfig = Pick<ServerConfig, 'apiToken' | 'allowedHosts' | 'allowedOrigins'>
 
@@ -61,7 +47,7 @@ export class Access {
   admit(request: FastifyRequest): Promise<void> | undefined {
     const isHealth = request.routeOptions.config.isHealth === true
     const proof = this.#proofOf(request)
-    request.hasSession = this.login !== undefined && proof === 'cookie'
+    request.tether.hasSession = this.login !== undefined && proof === 'cookie'
     // A page behind a rebound name cannot know the token, so a valid one makes the name irrelevant.
     if (proof !== 'token' && !isHealth) this.#gate.assertHost(request)
     this.#gate.assertOrigin(request)
@@ -101,7 +87,7 @@ export class Access {
   }
 
   /** @throws {TetherError} `TETHER_UNAUTHORIZED`, `TETHER_FORBIDDEN` */
-  assertMay({ identity, routeOptions, method, is404 }: FastifyRequest): void {
+  assertMay({ tether: { identity }, routeOptions, method, is404 }: FastifyRequest): void {
     const { isHealth, isPublic, scope } = routeOptions.config
     if (isHealth === true || isPublic === true) return
     if (identity === undefined) {
@@ -122,11 +108,10 @@ export class Access {
   }
 
   #note(request: FastifyRequest, identity: Identity | undefined): void {
-    request.identity = identity
+    request.tether.identity = identity
     const isAdmin = identity !== undefined && allows(identity, 'admin')
-    request.isTrusted = this.#isOpen ? this.#gate.isHostKnown(request) : isAdmin
-    if (identity === undefined) return
-    request.caller = { tenant: identity.tenant, subject: identity.subject }
+    request.tether.isTrusted = this.#isOpen ? this.#gate.isHostKnown(request) : isAdmin
+    if (identity !== undefined && this.#authenticate !== undefined) assertIdentity(identity)
   }
 }
 

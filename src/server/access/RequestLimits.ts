@@ -28,10 +28,10 @@ export class RequestLimits {
    * @throws {TetherError} `TETHER_RATE_LIMITED`
    */
   count(request: FastifyRequest, reply: FastifyReply): Promise<void> | undefined {
-    const { identity, routeOptions } = request
+    const { tether, routeOptions } = request
     const { isHealth, isUnlimited } = routeOptions.config
-    if (isHealth === true || (isUnlimited === true && identity !== undefined)) return undefined
-    const counter = identity === undefined ? this.#byAddress : this.#bySubject
+    if (isHealth === true || (isUnlimited === true && tether.identity !== undefined)) return undefined
+    const counter = tether.identity === undefined ? this.#byAddress : this.#bySubject
     return counter === undefined ? undefined : assertWithin(counter, request, reply)
   }
 
@@ -72,7 +72,7 @@ export async function openRequestLimits(app: FastifyInstance, perMinute: number)
     bySubject: app.createRateLimit({
       ...settings,
       max: perMinute,
-      keyGenerator: ({ identity }) => `subject ${identity === undefined ? '' : clientOf(identity)}`,
+      keyGenerator: ({ tether }) => (tether.identity === undefined ? '' : clientOf(tether.identity)),
     }),
   })
 }

@@ -92,21 +92,21 @@ function goOn(waiting: Promise<void> | undefined, done: () => void): Promise<voi
 }
 
 /** A browser asks for a page, and is not logged in. */
-function isStrangersPage({ identity, routeOptions, headers }: FastifyRequest): boolean {
-  return identity === undefined && routeOptions.config.isPage === true && headers.accept?.includes('text/html') === true
+function isStrangersPage({ tether, routeOptions, headers }: FastifyRequest): boolean {
+  return (
+    tether.identity === undefined &&
+    routeOptions.config.isPage === true &&
+    headers.accept?.includes('text/html') === true
+  )
 }
 
 function sendToLogin(app: FastifyInstance, { url }: FastifyRequest, reply: FastifyReply): void {
   void reply.header('cache-control', 'no-store').redirect(`${app.prefix}/login?next=${encodeURIComponent(url)}`, 303)
 }
 
-function noteRefusal(
-  jobs: JobManager,
-  { identity, caller, routeOptions, params }: FastifyRequest,
-  error: unknown,
-): void {
+function noteRefusal(jobs: JobManager, { tether, routeOptions, params }: FastifyRequest, error: unknown): void {
   const { asks } = routeOptions.config
-  if (identity === undefined || asks === undefined || !(error instanceof TetherError)) return
+  if (tether.identity === undefined || asks === undefined || !(error instanceof TetherError)) return
   const id = typeof params === 'object' && params !== null && 'id' in params ? String(params.id) : ''
-  if (isJobId(id)) jobs.noteRefused({ tenant: identity.tenant, id }, asks, caller, error.code)
+  if (isJobId(id)) jobs.noteRefused({ tenant: tether.caller.tenant, id }, asks, tether.caller, error.code)
 }

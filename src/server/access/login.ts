@@ -37,7 +37,7 @@ function addRoutes(app: FastifyInstance, { login, limits, logger }: LoginOptions
   const logoutPath = `${app.prefix}/logout`
 
   function sendPage(request: FastifyRequest, reply: FastifyReply, next: string, message?: string): FastifyReply {
-    const isLoggedIn = request.identity !== undefined
+    const isLoggedIn = request.tether.identity !== undefined
     const page = { loginPath, logoutPath, next, isLoggedIn, ...(message === undefined ? {} : { message }) }
     return reply.headers(LOGIN_PAGE_HEADERS).type('text/html; charset=utf-8').send(renderLoginPage(page))
   }

@@ -51,7 +51,7 @@ function addJobEnding(app: RouteApp, { jobs }: ServerContext, kind: CancelKind):
     },
     async (request, reply) => {
       const waitMs = Math.round(Number(request.query.wait ?? 0) * 1000)
-      const ref = refOf(request.caller, request.params.id)
+      const ref = refOf(request.tether.caller, request.params.id)
       const answer = await jobs.end(ref, {
         ...endRequestOf(request, kind, request.body),
         waitMs,
@@ -87,7 +87,7 @@ function addGroupEnding(app: RouteApp, { jobs }: ServerContext, kind: CancelKind
     },
     async (request, reply) => {
       const group = parseGroupId(request.params.id)
-      const answer = await jobs.endGroup(request.caller.tenant, group, endRequestOf(request, kind, request.body))
+      const answer = await jobs.endGroup(request.tether.caller.tenant, group, endRequestOf(request, kind, request.body))
       const isOpen = answer.accepted > 0 || answer.remembered !== undefined
       return reply.code(isOpen ? 202 : 200).send(groupBodyOf(answer))
     },
@@ -95,7 +95,7 @@ function addGroupEnding(app: RouteApp, { jobs }: ServerContext, kind: CancelKind
 }
 
 function endRequestOf(
-  { caller }: Pick<FastifyRequest, 'caller'>,
+  { tether: { caller } }: Pick<FastifyRequest, 'tether'>,
   kind: CancelKind,
   { reason = '', ifUnknown = 'reject' }: Static<typeof EndBody>,
 ): Omit<EndRequest, 'waitMs'> {

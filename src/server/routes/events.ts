@@ -31,7 +31,8 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
       },
     },
     async (request, reply) => {
-      const { query, presence, caller } = request
+      const { query } = request
+      const { presence, caller } = request.tether
       const statuses = parseStatuses(query.status)
       if (presence.isGone) return abandon(reply)
       const stream = new SseStream(presence, context, 'all_jobs')
@@ -70,9 +71,10 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
       },
     },
     async (request, reply) => {
-      const { presence, query } = request
+      const { query } = request
+      const { presence, caller } = request.tether
       const { holder } = presence
-      const ref = refOf(request.caller, request.params.id)
+      const ref = refOf(caller, request.params.id)
       const after = placeOf(request, query)
       const named = query.named !== 'false'
       const stream = new SseStream(presence, context)
@@ -103,7 +105,8 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
 
 /** A holder ends its job by leaving. @throws {TetherError} `TETHER_FORBIDDEN` */
 function assertMayHold(request: FastifyRequest, _reply: unknown, done: () => void): void {
-  if (asksToHold(request) && request.identity !== undefined) assertScope(request.identity, 'run')
+  const { identity } = request.tether
+  if (asksToHold(request) && identity !== undefined) assertScope(identity, 'run')
   done()
 }
 

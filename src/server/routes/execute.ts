@@ -56,7 +56,7 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
       },
     },
     async (request, reply) => {
-      const { presence } = request
+      const { presence } = request.tether
       const lastEventId = lastEventIdOf(request.headers)
       // A client that is gone by now has left all the same: its job is recorded, and then ended.
       const { ref, created } = await jobs.start(startRequestOf(request, request.body, 'cancel', presence.holder))
@@ -88,7 +88,7 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
       },
     },
     async (request, reply) => {
-      const { presence } = request
+      const { presence } = request.tether
       const { ref } = await jobs.start(startRequestOf(request, request.body, 'cancel', presence.holder))
       if (presence.isGone) return abandon(reply)
       const answer = new PendingAnswer(presence, context)

@@ -35,7 +35,7 @@ export function addFileRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ params, caller }) => ({ files: [...(await jobs.files(refOf(caller, params.id)))] }),
+    async ({ params, tether: { caller } }) => ({ files: [...(await jobs.files(refOf(caller, params.id)))] }),
   )
 
   app.get(
@@ -54,7 +54,7 @@ export function addFileRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ params, caller }, reply) => {
+    async ({ params, tether: { caller } }, reply) => {
       const { stream, bytes } = await jobs.openFile(refOf(caller, params.id), params['*'])
       if (reply.raw.destroyed) stream.destroy()
       return reply.headers({ ...FILE_HEADERS, 'content-length': bytes }).send(stream)

@@ -38,7 +38,7 @@ export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void 
     { config, schema: { summary: 'Whether the process answers', tags: ['health'], response: { 200: Live } } },
     (request, reply) => {
       reply.header('cache-control', 'no-store')
-      return { live: true, ...(request.isTrusted ? { checks: health.live().map(shown) } : {}) }
+      return { live: true, ...(request.tether.isTrusted ? { checks: health.live().map(shown) } : {}) }
     },
   )
 
@@ -55,7 +55,7 @@ export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void 
     async (request, reply) => {
       const { checks, isReady, isDraining, stuck, containment, running, queued } = await health.ready()
       reply.code(isReady ? 200 : 503).header('cache-control', 'no-store')
-      if (!request.isTrusted) return { ready: isReady }
+      if (!request.tether.isTrusted) return { ready: isReady }
       return {
         ready: isReady,
         draining: isDraining,
@@ -64,7 +64,7 @@ export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void 
         containment,
         running,
         queued,
-        ...(request.hasSession ? { hasSession: true } : {}),
+        ...(request.tether.hasSession ? { hasSession: true } : {}),
       }
     },
   )

@@ -64,7 +64,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ query, caller }) => {
+    async ({ query, tether: { caller } }) => {
       const statuses = parseStatuses(query.status)
       const { jobs: rows, next } = await jobs.list({
         tenant: caller.tenant,
@@ -89,7 +89,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         response: { 200: Job, ...errorResponses('TETHER_INVALID_JOB_ID', 'TETHER_JOB_NOT_FOUND') },
       },
     },
-    async ({ params, caller }) => jobs.job(refOf(caller, params.id)),
+    async ({ params, tether: { caller } }) => jobs.job(refOf(caller, params.id)),
   )
 
   app.get(
@@ -111,7 +111,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ params, caller, query }) => {
+    async ({ params, tether: { caller }, query }) => {
       const { requests, next } = await jobs.requests(refOf(caller, params.id), {
         after: query.after === undefined ? 0 : parseSeq('after', query.after),
         limit: query.limit === undefined ? DEFAULT_REQUESTS_LIMIT : Number(query.limit),
@@ -143,7 +143,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ params, caller, body }) => jobs.changePolicy(refOf(caller, params.id), body, caller),
+    async ({ params, tether: { caller }, body }) => jobs.changePolicy(refOf(caller, params.id), body, caller),
   )
 
   app.post(
@@ -161,7 +161,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ params, caller, body }, reply) => {
+    async ({ params, tether: { caller }, body }, reply) => {
       await jobs.renewLease(refOf(caller, params.id), body.holder)
       return reply.code(204).send(null)
     },
@@ -181,7 +181,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         },
       },
     },
-    async ({ params, caller }, reply) => {
+    async ({ params, tether: { caller } }, reply) => {
       await jobs.forget(refOf(caller, params.id), caller)
       return reply.code(204).send(null)
     },
