@@ -27,6 +27,14 @@ const FASTIFY_CODES: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_NOT_FOUND: 'TETHER_ROUTE_NOT_FOUND',
 }
 
+/** What a hook of an app around ours refuses. The rest of what it may throw with such a status is an invalid request. */
+const APP_CODES: Readonly<Record<number, ErrorCode>> = {
+  401: 'TETHER_UNAUTHORIZED',
+  403: 'TETHER_FORBIDDEN',
+  404: 'TETHER_ROUTE_NOT_FOUND',
+  429: 'TETHER_RATE_LIMITED',
+}
+
 const MAX_MESSAGE_LENGTH = 300
 
 export function errorBody(code: ErrorCode, message: string): ErrorBody {
@@ -49,7 +57,8 @@ export function sendError(error: unknown, reply: FastifyReply, logger: ServerLog
       : errorBody(refusal.code, refusal.message)
   const retryAfterS = RETRY_AFTER_S[body.code]
   if (retryAfterS !== undefined) reply.header('retry-after', retryAfterS)
-  if (body.code === 'TETHER_UNAUTHORIZED') reply.header('www-authenticate', 'Bearer realm="tether"')
+  if (body.code === 'TETHER_UNAUTHORIZED' && !reply.hasHeader('www-authenticate'))
+    reply.header('www-authenticate', 'Bearer realm="tether"')
   void reply.code(body.statusCode).type('application/json; charset=utf-8').send(body)
 }
 
@@ -64,7 +73,8 @@ function refusalOf(error: unknown): { readonly code: ErrorCode; readonly message
     return { code: 'TETHER_STORE_UNAVAILABLE', message: 'the store cannot be reached or written now' }
   }
   if (!isFastifyError(error) || error.statusCode === undefined || error.statusCode >= 500) return undefined
-  return { code: FASTIFY_CODES[error.code] ?? 'TETHER_INVALID_REQUEST', message: messageOf(error) }
+  const code = FASTIFY_CODES[error.code] ?? APP_CODES[error.statusCode] ?? 'TETHER_INVALID_REQUEST'
+  return { code, message: messageOf(error) }
 }
 
 function messageOf(error: FastifyError): string {

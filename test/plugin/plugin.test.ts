@@ -177,6 +177,25 @@ describe('an app with Tether in it', () => {
     expect(found).toEqual(['identity of ours', 'caller of ours', 'trace of ours', 'presence of ours'])
   })
 
+  test('refuses below the prefix what a hook of the app throws, as a refusal of Tether', async () => {
+    const app = hostApp()
+    app.addHook('onRequest', async ({ headers }) => {
+      const statusCode = Number(headers['x-refuse'])
+      throw Object.assign(new Error('not so'), { statusCode, code: 'OURS' })
+    })
+    await addTether(app, { prefix: '/tether' })
+    const url = `${await listening(app)}/tether`
+    for (const [status, code] of [
+      [401, 'TETHER_UNAUTHORIZED'],
+      [403, 'TETHER_FORBIDDEN'],
+      [404, 'TETHER_ROUTE_NOT_FOUND'],
+      [429, 'TETHER_RATE_LIMITED'],
+    ] as const) {
+      const answer = await ask(url, '/tasks', { headers: { 'x-refuse': String(status) } })
+      expect(answer).toMatchObject({ status, json: { statusCode: status, code, message: 'not so' } })
+    }
+  })
+
   test('refuses below the prefix what a hook of the app refuses', async () => {
     const app = hostApp()
     app.addHook('onRequest', async (request, reply) => {
