@@ -32,6 +32,9 @@ export interface TetherPluginOptions {
   readonly logger?: Logger
 }
 
+/** Where everything is told to be, in links, redirects and cookies: what is another path to a router is another one to a browser. */
+const PREFIX = /^(?:\/[\w.~-]+)+$/
+
 /** What the app decides, and not these settings. */
 const OF_THE_APP = ['HOST', 'PORT', 'TRUST_PROXY', 'LOG_LEVEL']
 
@@ -169,9 +172,9 @@ function assertApp(app: FastifyInstance, { heartbeatMs }: Config): void {
   const { connectionTimeout = 0, http2 } = app.initialConfig
   // Not in Fastify's types.
   const handlerTimeout: unknown = Reflect.get(app.initialConfig, 'handlerTimeout') ?? 0
-  if (app.prefix === '') {
+  if (!PREFIX.test(app.prefix)) {
     throw new ConfigError(
-      `tether must be registered with a prefix, such as app.register(tether, { prefix: '/tether' })`,
+      `tether must be registered with a prefix, such as app.register(tether, { prefix: '/tether' }), of letters, digits and . _ ~ - without parameters or a slash at its end, got ${JSON.stringify(app.prefix)}`,
     )
   }
   if (http2 === true) {

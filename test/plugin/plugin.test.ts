@@ -551,6 +551,14 @@ describe('the app does not load', () => {
   const http2: FastifyServerOptions & { http2?: boolean } = { http2: true }
   test.each([
     ['without a prefix', {}, {}, { prefix: '' }, /registered with a prefix/],
+    [
+      'with a prefix that ends in a slash',
+      {},
+      {},
+      { prefix: '/a/' },
+      /without parameters or a slash at its end, got "\/a\/"/,
+    ],
+    ['with a prefix that is no one path', {}, {}, { prefix: '/:team/tether' }, /without parameters/],
     ['with HTTP/2', http2, {}, {}, /HTTP\/1\.1/],
     [
       'where it would cut silent streams',
