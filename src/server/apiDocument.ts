@@ -56,17 +56,9 @@ const ERROR = {
   },
 }
 
-const ANY_REFUSAL = refusal('any other refusal')
-
-/** Of whoever may not ask, or asks too often, wherever that is looked at. */
-const ACCESS_REFUSALS = {
-  401: refusal('TETHER_UNAUTHORIZED'),
-  403: refusal('TETHER_FORBIDDEN, TETHER_ORIGIN_REFUSED'),
-  429: refusal('TETHER_RATE_LIMITED, TETHER_QUOTA'),
-}
-
-function refusal(description: string): Members {
-  return { description, content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } } }
+const ANY_REFUSAL = {
+  description: 'any other refusal',
+  content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
 }
 
 /** Values, in which what looks like a schema is none. */
@@ -92,8 +84,7 @@ function finishPath(path: string, item: Members): Members {
   return Object.fromEntries(
     Object.entries(item).map(([method, operation]) => {
       const members = membersOf(operation)
-      const access = path.startsWith('/health/') ? {} : ACCESS_REFUSALS
-      const responses = { ...access, ...membersOf(members['responses']), default: ANY_REFUSAL }
+      const responses = { ...membersOf(members['responses']), default: ANY_REFUSAL }
       const requestBody = 'requestBody' in members ? { requestBody: finishBody(membersOf(members['requestBody'])) } : {}
       return [method, { operationId: operationIdOf(method, path), ...members, ...requestBody, responses }]
     }),

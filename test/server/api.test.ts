@@ -200,6 +200,58 @@ describe('every operation', () => {
   }, 60_000)
 })
 
+describe('every refusal', () => {
+  /** What is wrong with a request, whatever it is for. */
+  const wrongs: Readonly<
+    Record<string, { readonly headers?: Readonly<Record<string, string>>; readonly id?: string }>
+  > = {
+    TETHER_UNAUTHORIZED: { headers: { authorization: 'nobody' } },
+    TETHER_FORBIDDEN: { headers: { authorization: 'guest' } },
+    TETHER_ORIGIN_REFUSED: { headers: { origin: 'http://evil.example' } },
+    TETHER_HOST_REFUSED: { headers: { host: 'evil.example' } },
+    TETHER_RATE_LIMITED: { headers: { authorization: 'busy' } },
+    TETHER_INVALID_JOB_ID: { id: 'x' },
+    TETHER_JOB_NOT_FOUND: { id: 'job-nowhere' },
+  }
+
+  test('is as it is described, of every operation', async () => {
+    const app = hostApp()
+    await addTether(app, {
+      prefix: '/tether',
+      settings: { RATE_LIMIT_PER_MINUTE: '200' },
+      authenticate: ({ headers: { authorization: subject = 'admin' } }) =>
+        subject === 'nobody' ? undefined : { tenant: 'ours', subject, scopes: subject === 'guest' ? [] : ['admin'] },
+    })
+    const url = `${await listening(app)}/tether`
+    const document = await documentOf(url)
+    const checkerAt = checkerOf(document)
+    const busy = { headers: { authorization: 'busy' } }
+    await Promise.all(Array.from({ length: 200 }, () => ask(url, '/tasks', busy)))
+    const seen = new Set<string>()
+    for (const { path, method, operationId, requestBody, responses } of operationsOf(document)) {
+      const [example] = Object.values(requestBody?.content['application/json']?.examples ?? {})
+      for (const { headers = {}, id = 'job-12345' } of Object.values(wrongs)) {
+        // Nothing is wrong with these.
+        if (Object.keys(headers).length === 0 && !path.includes('{id}')) continue
+        // No client of ours sends another Host than that of its connection.
+        const answer = await app.inject({
+          method: method.toUpperCase() as 'GET',
+          url: `/tether${path.replace('{id}', id)}`,
+          headers: { host: 'localhost', ...headers },
+          ...(requestBody === undefined ? {} : { payload: Object(example).value ?? { holder: 'x' } }),
+        })
+        const { statusCode } = answer
+        if (statusCode < 400) continue
+        const place = ['paths', path, method, 'responses', statusCode in responses ? String(statusCode) : 'default']
+        const check = checkerAt([...place, 'content', 'application/json', 'schema'])
+        assertValid(check, answer.json(), operationId)
+        seen.add(answer.json().code)
+      }
+    }
+    expect([...seen].sort()).toEqual(Object.keys(wrongs).sort())
+  }, 60_000)
+})
+
 /** The answer, whole, or where `then` is given up to the first event after that. */
 async function askOnce(
   url: string,

@@ -40,7 +40,6 @@ function addJobEnding(app: RouteApp, { jobs }: ServerContext, kind: CancelKind):
           200: Job,
           202: Type.Union([Job, Remembered]),
           ...errorResponses(
-            'TETHER_INVALID_REQUEST',
             'TETHER_INVALID_JOB_ID',
             'TETHER_JOB_NOT_FOUND',
             'TETHER_JOB_FINISHED',
@@ -76,12 +75,7 @@ function addGroupEnding(app: RouteApp, { jobs }: ServerContext, kind: CancelKind
         response: {
           200: GroupEnded,
           202: GroupEnded,
-          ...errorResponses(
-            'TETHER_INVALID_REQUEST',
-            'TETHER_INVALID_JOB_ID',
-            'TETHER_JOB_NOT_FOUND',
-            'TETHER_TOMBSTONES_FULL',
-          ),
+          ...errorResponses('TETHER_INVALID_JOB_ID', 'TETHER_JOB_NOT_FOUND', 'TETHER_TOMBSTONES_FULL'),
         },
       },
     },

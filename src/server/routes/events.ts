@@ -26,7 +26,7 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
         querystring: FeedQuery,
         response: {
           200: ListEventStream('each change of status, from now on'),
-          ...errorResponses('TETHER_INVALID_REQUEST', 'TETHER_QUOTA'),
+          ...errorResponses('TETHER_QUOTA'),
         },
       },
     },
@@ -60,13 +60,7 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
         response: {
           200: JobEventStream('the events after your place, to the terminal one'),
           204: Type.Null({ description: 'the job has ended and you have all of it' }),
-          ...errorResponses(
-            'TETHER_INVALID_REQUEST',
-            'TETHER_INVALID_JOB_ID',
-            'TETHER_INVALID_CURSOR',
-            'TETHER_JOB_NOT_FOUND',
-            'TETHER_QUOTA',
-          ),
+          ...errorResponses('TETHER_INVALID_JOB_ID', 'TETHER_INVALID_CURSOR', 'TETHER_JOB_NOT_FOUND', 'TETHER_QUOTA'),
         },
       },
     },

@@ -12,26 +12,17 @@ import { startRequestOf } from '../startRequest.ts'
 import { abandon, seePresence } from '../streamHooks.ts'
 import type { RouteApp } from './RouteApp.ts'
 
-/** What a start may be refused with. */
+/** What a start may be refused with, besides what every route may. */
 export const START_ERRORS: readonly ErrorCode[] = [
-  'TETHER_INVALID_REQUEST',
   'TETHER_INVALID_JOB_ID',
-  'TETHER_UNAUTHORIZED',
-  'TETHER_FORBIDDEN',
-  'TETHER_ORIGIN_REFUSED',
   'TETHER_TASK_NOT_FOUND',
   'TETHER_JOB_EXISTS',
   'TETHER_IDEMPOTENCY_CONFLICT',
   'TETHER_JOB_DELETED',
   'TETHER_BODY_TOO_LARGE',
   'TETHER_UNSUPPORTED_MEDIA_TYPE',
-  'TETHER_HOST_REFUSED',
-  'TETHER_RATE_LIMITED',
   'TETHER_QUOTA',
-  'TETHER_INTERNAL',
   'TETHER_QUEUE_FULL',
-  'TETHER_DRAINING',
-  'TETHER_STORE_UNAVAILABLE',
 ]
 
 /** Protocol, sections 3 and 4: the routes that start a job and hold it. */

@@ -60,7 +60,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         querystring: ListQuery,
         response: {
           200: Type.Object({ jobs: Type.Array(Job), nextCursor: Type.Union([Type.String(), Type.Null()]) }),
-          ...errorResponses('TETHER_INVALID_REQUEST', 'TETHER_INVALID_CURSOR', 'TETHER_INVALID_JOB_ID'),
+          ...errorResponses('TETHER_INVALID_CURSOR', 'TETHER_INVALID_JOB_ID'),
         },
       },
     },
@@ -102,12 +102,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         querystring: RequestsQuery,
         response: {
           200: RequestPage,
-          ...errorResponses(
-            'TETHER_INVALID_REQUEST',
-            'TETHER_INVALID_JOB_ID',
-            'TETHER_INVALID_CURSOR',
-            'TETHER_JOB_NOT_FOUND',
-          ),
+          ...errorResponses('TETHER_INVALID_JOB_ID', 'TETHER_INVALID_CURSOR', 'TETHER_JOB_NOT_FOUND'),
         },
       },
     },
@@ -134,12 +129,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         body: PolicyChange,
         response: {
           200: Job,
-          ...errorResponses(
-            'TETHER_INVALID_REQUEST',
-            'TETHER_INVALID_JOB_ID',
-            'TETHER_JOB_NOT_FOUND',
-            'TETHER_JOB_FINISHED',
-          ),
+          ...errorResponses('TETHER_INVALID_JOB_ID', 'TETHER_JOB_NOT_FOUND', 'TETHER_JOB_FINISHED'),
         },
       },
     },
@@ -157,7 +147,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
         body: LeaseBody,
         response: {
           204: Type.Null({ description: 'renewed' }),
-          ...errorResponses('TETHER_INVALID_REQUEST', 'TETHER_INVALID_JOB_ID', 'TETHER_JOB_NOT_FOUND'),
+          ...errorResponses('TETHER_INVALID_JOB_ID', 'TETHER_JOB_NOT_FOUND'),
         },
       },
     },

@@ -17,7 +17,7 @@ export function addMetricsRoute(app: RouteApp, { metrics }: ServerContext): void
             description: 'the figures',
             content: { 'text/plain': { schema: Type.String() } },
           }),
-          ...errorResponses('TETHER_UNAUTHORIZED', 'TETHER_HOST_REFUSED'),
+          ...errorResponses(),
         },
       },
     },

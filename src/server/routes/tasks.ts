@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import type { ServerContext } from '../ServerContext.ts'
+import { errorResponses } from '../schemas/error.ts'
 import type { RouteApp } from './RouteApp.ts'
 
 const Task = Type.Object({
@@ -17,7 +18,7 @@ export function addTaskRoutes(app: RouteApp, { jobs }: ServerContext): void {
       schema: {
         summary: 'The tasks that may be started, with what they take',
         tags: ['tasks'],
-        response: { 200: Type.Object({ tasks: Type.Array(Task) }) },
+        response: { 200: Type.Object({ tasks: Type.Array(Task) }), ...errorResponses() },
       },
     },
     async () => ({
