@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /** What both ways into the client have besides `TetherClient`. */
 export type { Cancellation, Cause, Phase } from '../job/cancellation.ts'
 export type { GapEvent, JobEvent, OutputChannel } from '../job/event.ts'

@@ -47,7 +47,7 @@ export class Consumer {
 
   /** Type-checks one of its files, the types of all that it imports too. Gives what there is to complain of. */
   async check(file: string, ...options: readonly string[]): Promise<string> {
-    const strict = ['--noEmit', '--strict', '--skipLibCheck', 'false', '--target', 'esnext', '--ignoreConfig']
+    const strict = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', '--ignoreConfig']
     const checked = run(join(BIN, 'tsc'), [...strict, ...options, file], { cwd: this.folder })
     return await checked.then(
       () => '',

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type * as Client from '../../src/client/browser.ts'
 import type { JobEvent } from '../../src/job/event.ts'
@@ -48,13 +49,37 @@ describe.each([
 
 describe('the types of the package, checked with all that they stand on,', () => {
   test('are right for a program in Node', async () => {
-    expect(await consumer.check('typed.ts', '--module', 'nodenext', '--types', 'node')).toBe('')
+    expect(await consumer.check('typed.ts', '--module', 'nodenext', '--lib', 'es2022', '--types', 'node')).toBe('')
   }, 60_000)
 
   test('and for a page, which has nothing of Node', async () => {
-    const bundler = ['--module', 'preserve', '--moduleResolution', 'bundler', '--customConditions', 'browser']
-    expect(await consumer.check('page.ts', ...bundler, '--lib', 'esnext,dom,dom.iterable', '--types', '')).toBe('')
+    const bundler = [
+      '--target',
+      'es2022',
+      '--module',
+      'preserve',
+      '--moduleResolution',
+      'bundler',
+      '--customConditions',
+      'browser',
+    ]
+    expect(await consumer.check('page.ts', ...bundler, '--lib', 'es2022,dom,dom.iterable', '--types', '')).toBe('')
   }, 60_000)
+})
+
+test('the package has every file that its documents link to, and nothing that nobody needs', async () => {
+  const own = join(consumer.folder, 'node_modules/tether')
+  const documents = (await readdir(own, { recursive: true })).filter((path) => path.endsWith('.md'))
+  expect(documents).toContain('docs/library.md')
+  for (const document of documents) {
+    const text = await readFile(join(own, document), 'utf8')
+    for (const [, link = ''] of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
+      expect(existsSync(join(own, dirname(document), link)), `${link} of ${document}`).toBe(true)
+    }
+  }
+  expect(await readdir(own)).toEqual(
+    expect.not.arrayContaining(['src', 'test', 'examples', 'scripts', 'node_modules', 'data']),
+  )
 })
 
 test('the programs of the package are a server with its pages, and a client', async () => {

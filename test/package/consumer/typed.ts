@@ -1,5 +1,5 @@
 import { fastify } from 'fastify'
-import { defineTask, readConfig, type TaskDefinition, Type, tether } from 'tether'
+import { type AgentTool, defineTask, defineTool, readConfig, type TaskDefinition, Type, tether } from 'tether'
 import { JobEnded, type JobEvent, type JobRun, TetherClient } from 'tether/client'
 
 const resize: TaskDefinition = defineTask({
@@ -11,6 +11,20 @@ const resize: TaskDefinition = defineTask({
     return { doubled }
   },
 })
+
+export const look: AgentTool = defineTool({
+  name: 'look',
+  description: 'Looks at a file.',
+  input: Type.Object({ path: Type.String() }),
+  run: async (ctx, { path }) => `${ctx.jobId} sees ${path.trim()}`,
+})
+
+// Names that an app may have for itself.
+declare module 'fastify' {
+  interface FastifyRequest {
+    identity: { readonly name: string }
+  }
+}
 
 export async function serve(): Promise<string> {
   const app = fastify({ logger: true })
