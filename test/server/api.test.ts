@@ -26,6 +26,7 @@ interface Operation {
   readonly method: string
   readonly path: string
   readonly operationId: string
+  readonly parameters?: readonly { readonly in: string; readonly name: string }[]
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly examples?: Members }>> }
   readonly responses: Readonly<Record<string, { readonly content?: Readonly<Record<string, Members>> }>>
 }
@@ -87,6 +88,18 @@ describe('the description of the API', () => {
       const ids = operationsOf(document).map(({ operationId }) => operationId)
       expect(new Set(ids).size).toBe(ids.length)
       expect(ids).toContain('postJobsIdCancel')
+      const headers = operationsOf(document).flatMap(({ operationId, parameters = [] }) =>
+        parameters.filter((one) => one.in === 'header').map(({ name }) => `${operationId} ${name}`),
+      )
+      expect(new Set(headers)).toEqual(
+        new Set([
+          'postExecuteStream idempotency-key',
+          'postExecuteStream last-event-id',
+          'postExecute idempotency-key',
+          'postJobs idempotency-key',
+          'getJobsIdEvents last-event-id',
+        ]),
+      )
       // Every reference leads somewhere.
       const schemas = Object.keys(Object(Object(document['components']).schemas))
       for (const [, name] of JSON.stringify(document).matchAll(/"#\/components\/schemas\/([^"]+)"/g)) {

@@ -5,7 +5,15 @@ import { assertScope } from '../access/Access.ts'
 import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
 import { JobEventStream, ListEventStream } from '../schemas/events.ts'
-import { EventsQuery, FeedQuery, JobParams, lastEventIdOf, parseSeq, parseStatuses } from '../schemas/queries.ts'
+import {
+  AttachHeaders,
+  EventsQuery,
+  FeedQuery,
+  JobParams,
+  lastEventIdOf,
+  parseSeq,
+  parseStatuses,
+} from '../schemas/queries.ts'
 import { SseStream } from '../sse/SseStream.ts'
 import { abandon, seePresence } from '../streamHooks.ts'
 import { refOf } from './jobs.ts'
@@ -56,6 +64,7 @@ export function addEventRoutes(app: RouteApp, context: ServerContext): void {
         summary: 'Attach to a job: what its log has after your place, then what comes, to the terminal event',
         tags: ['events'],
         params: JobParams,
+        headers: AttachHeaders,
         querystring: EventsQuery,
         response: {
           200: JobEventStream('the events after your place, to the terminal one'),

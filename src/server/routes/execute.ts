@@ -4,7 +4,7 @@ import type { ServerContext } from '../ServerContext.ts'
 import { errorResponses } from '../schemas/error.ts'
 import { JobEventStream } from '../schemas/events.ts'
 import { Job } from '../schemas/job.ts'
-import { lastEventIdOf } from '../schemas/queries.ts'
+import { lastEventIdOf, StartHeaders, StreamStartHeaders } from '../schemas/queries.ts'
 import { StartBody } from '../schemas/startJob.ts'
 import { PendingAnswer } from '../sse/PendingAnswer.ts'
 import { SseStream } from '../sse/SseStream.ts'
@@ -39,6 +39,7 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
       schema: {
         summary: 'Start a job and stream its events; when the stream is gone, so is the job',
         tags: ['start'],
+        headers: StreamStartHeaders,
         body: StartBody,
         response: {
           200: JobEventStream('the events of the job, from the first to the terminal one'),
@@ -74,6 +75,7 @@ export function addExecuteRoutes(app: RouteApp, context: ServerContext): void {
       schema: {
         summary: 'Start a job and wait for its outcome; when the request is gone, so is the job',
         tags: ['start'],
+        headers: StartHeaders,
         body: StartBody,
         response: { 200: Job, ...errorResponses(...START_ERRORS) },
       },

@@ -13,6 +13,7 @@ import {
   parseSeq,
   parseStatuses,
   RequestsQuery,
+  StartHeaders,
 } from '../schemas/queries.ts'
 import { RequestPage } from '../schemas/request.ts'
 import { PolicyChange, StartBody } from '../schemas/startJob.ts'
@@ -41,6 +42,7 @@ export function addJobRoutes(app: RouteApp, { jobs }: ServerContext): void {
       schema: {
         summary: 'Start a job in the background',
         tags: ['start'],
+        headers: StartHeaders,
         body: StartBody,
         response: { 202: Job, ...errorResponses(...START_ERRORS) },
       },

@@ -49,6 +49,23 @@ export const EventsQuery = Type.Object(
   Closed,
 )
 
+const IdempotencyKey = {
+  'idempotency-key': Type.Optional(
+    Type.String({
+      description: '1 to 200 visible ASCII characters: a start with the same key and body is the same job',
+    }),
+  ),
+}
+
+const LastEventId = {
+  'last-event-id': Type.Optional(Type.String({ description: 'the id of the last frame that you have' })),
+}
+
+// Described alone: whoever reads them says what is wrong with them.
+export const StartHeaders = Type.Object(IdempotencyKey)
+export const StreamStartHeaders = Type.Object({ ...IdempotencyKey, ...LastEventId })
+export const AttachHeaders = Type.Object(LastEventId)
+
 export const WaitQuery = Type.Object(
   {
     wait: Type.Optional(
