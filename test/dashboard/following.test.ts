@@ -193,6 +193,42 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
     await page.locator('.job-row', { hasText: other.id }).getByText('Succeeded').waitFor()
   })
 
+  test('leaves a connection for a cancel, however many windows are side by side, and is whole where one comes to it', async () => {
+    const { url } = await openWorld()
+    const visitor = await Visitor.come()
+    const ids: string[] = []
+    for (let job = 0; job < 3; job += 1) {
+      ids.push((await startJob(url, { task: 'ticks', input: { count: 100_000, intervalMs: 20 } })).id)
+    }
+    const [first = '', second = '', third = ''] = ids
+    const page = await visitor.open(url, { at: jobAt(first) })
+    await page.locator('.transcript .text').first().waitFor()
+    for (const id of [second, third]) {
+      const beside = await visitor.openBeside(page, url, jobAt(id))
+      await beside.locator('.transcript .text').first().waitFor()
+    }
+    await page.locator('.job-title').getByText('Paused for another tab').waitFor()
+    await page.getByRole('button', { name: 'Cancel' }).click()
+    await eventually('it is cancelled', async () => (await jobOf(url, first)).status === 'cancelled')
+    // Its own answer says so; what its stream says comes when somebody comes to it.
+    await page.evaluate("dispatchEvent(new Event('focus'))")
+    await page.locator('.transcript').getByText('Cancelled').waitFor()
+    await page.locator('.job-title').getByText('Paused for another tab').waitFor({ state: 'detached' })
+  })
+
+  test('asks again for the list where that alone was refused', async () => {
+    const { url } = await openWorld()
+    const { id } = await startJob(url, { task: 'ticks', input: { count: 0, intervalMs: 0 } })
+    const page = await (await Visitor.come()).open(url, { at: '/nowhere', allowed: /status of 503/ })
+    await page.locator('.top-bar').getByText('Live').waitFor()
+    const refusal = { statusCode: 503, code: 'TETHER_STORE_UNAVAILABLE', error: '', message: 'not now' }
+    await page.route(/\/jobs\?/, (route) => route.fulfill({ status: 503, json: refusal }), { times: 1 })
+    await page.reload()
+    await page.locator('.top-bar').getByText('Live').waitFor()
+    await page.goto(`${url}/#/`)
+    await page.locator('.job-row', { hasText: id }).waitFor()
+  })
+
   test('has a bar that shows how far a job is', async () => {
     const go = new Gate()
     const steps = taskOf('steps', async (ctx) => {

@@ -2,7 +2,8 @@ import { Backoff } from '../../client/Backoff.ts'
 import { type Decoded, decodeEvents } from '../../client/decodeEvents.ts'
 import { ConnectionLost, isTemporary, TetherApiError } from '../../client/error.ts'
 import { SseParser } from '../../client/SseParser.ts'
-import { comeBack, untilHidden, untilVisible } from './visibility.ts'
+import { takePlace, untilPlace, type Watched } from './tabs.ts'
+import { comeBack, untilFocused, untilHidden, untilVisible } from './visibility.ts'
 
 export interface StreamFollower {
   /** Asks for the stream, each time from where it stands. */
@@ -13,8 +14,10 @@ export interface StreamFollower {
   readonly onEvents: (events: Decoded['events']) => boolean
   /** The connection is gone and is about to be made again. */
   readonly onLost?: () => void
-  /** Whether the connection is given up while nobody looks at the page: a browser has six for all its pages of one server. */
-  readonly restsWhileHidden: boolean
+  /** The page does without the connection until it is looked at again: others have what the browser has of them. */
+  readonly onPaused?: () => void
+  /** What is watched; the connection is given up while nobody looks at it. Undefined: it is not there to be looked at. */
+  readonly watched?: Watched
   readonly signal: AbortSignal
 }
 
@@ -28,14 +31,22 @@ const BUSY_MS = 12
  * all of it (204), or when the signal fires. Rejects with the refusal that no further try can change.
  */
 export async function followStream(follower: StreamFollower): Promise<void> {
-  const { signal, restsWhileHidden, onLost } = follower
+  const { signal, watched, onLost } = follower
   const backoff = new Backoff()
+  // Whoever comes to a page looks at it.
+  let isLookedAt = true
   while (!signal.aborted) {
-    if (restsWhileHidden) await untilVisible(signal)
+    if (watched !== undefined) await untilVisible(signal)
     if (signal.aborted) return
+    const place = watched === undefined ? undefined : await takePlace(watched, isLookedAt)
+    if (watched !== undefined && place === undefined) {
+      follower.onPaused?.()
+      isLookedAt = await untilLookedAt(watched, signal)
+      continue
+    }
     const connection = new AbortController()
     const open = AbortSignal.any([signal, connection.signal])
-    const life = restsWhileHidden ? AbortSignal.any([open, untilHidden(open)]) : open
+    const life = place === undefined ? open : AbortSignal.any([open, untilHidden(open), place.lost])
     try {
       if (await readOnce(follower, connection, life, backoff)) return
     } catch (error) {
@@ -44,10 +55,27 @@ export async function followStream(follower: StreamFollower): Promise<void> {
       if (error instanceof TetherApiError) await pauseFor(error.retryAfterSeconds ?? 0, signal)
     } finally {
       connection.abort()
+      place?.leave()
+    }
+    if (place?.lost.aborted === true) {
+      isLookedAt = false
+      continue
     }
     onLost?.()
     if (!signal.aborted) await comeBack(backoff.nextMs(), signal)
   }
+}
+
+/** Settles when there may be a place again; says whether that is because somebody came to the page. */
+async function untilLookedAt(watched: Watched, signal: AbortSignal): Promise<boolean> {
+  const over = new AbortController()
+  const life = AbortSignal.any([signal, over.signal])
+  const isFocused = await Promise.race([
+    untilFocused(life).then(() => true),
+    untilPlace(watched, life).then(() => false),
+  ])
+  over.abort()
+  return isFocused
 }
 
 /** Whether it has ended. */

@@ -19,6 +19,18 @@ export function untilHidden(end: AbortSignal): AbortSignal {
   return hidden.signal
 }
 
+/** Settles when somebody comes to the page, or the signal fires. */
+export async function untilFocused(signal: AbortSignal): Promise<void> {
+  await oneOf(
+    [
+      [window, 'focus'],
+      [document, 'visibilitychange'],
+    ],
+    undefined,
+    signal,
+  )
+}
+
 /** Settles after `ms`, or sooner where the machine is on the network again or the page is looked at again. */
 export async function comeBack(ms: number, signal: AbortSignal): Promise<void> {
   await oneOf(

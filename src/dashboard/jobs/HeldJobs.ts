@@ -3,14 +3,11 @@ import { outcomeOfEvent } from '../../client/terminal.ts'
 import type { JobView } from '../../job/view.ts'
 import { followStream } from '../api/followStream.ts'
 import type { ServerApi, StartSpec } from '../api/ServerApi.ts'
+import { heldInTabs, MAX_HELD, tellTabs } from '../api/tabs.ts'
 import { Changes } from '../Changes.ts'
-import { heldInTabs, tellTabs } from './tabs.ts'
 
 /** Kept for one tab: it outlives a reload, and is gone with the tab. */
 const STORED_AS = 'tether.held'
-
-/** A browser has six connections for all its pages of one server, and Cancel must always find one that is free. */
-export const MAX_HELD = 3
 
 /** Only what comes is wanted: the server says where its log ends (`gap`), and goes on from there. */
 const PAST_EVERY_LOG = 999_999_999_999_999
@@ -100,8 +97,7 @@ export class HeldJobs {
         after = events.at(-1)?.seq ?? after
         return events.some(({ type }) => outcomeOfEvent(type) !== undefined)
       },
-      // Whoever looks elsewhere has not left.
-      restsWhileHidden: false,
+      // Not watched: whoever looks elsewhere has not left.
       signal: life.signal,
     })
       .catch((error: unknown) => {

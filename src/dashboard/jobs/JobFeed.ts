@@ -1,12 +1,14 @@
-import { TetherApiError } from '../../client/error.ts'
+import { Backoff } from '../../client/Backoff.ts'
+import { isTemporary, TetherApiError } from '../../client/error.ts'
 import type { JobEvent } from '../../job/event.ts'
 import type { JobView } from '../../job/view.ts'
 import { followStream } from '../api/followStream.ts'
 import type { ServerApi } from '../api/ServerApi.ts'
+import { comeBack } from '../api/visibility.ts'
 import { Changes } from '../Changes.ts'
 import { byAge, type JobTable } from './JobTable.ts'
 
-export type Connection = 'connecting' | 'live' | 'reconnecting' | 'refused'
+export type Connection = 'connecting' | 'live' | 'reconnecting' | 'paused' | 'refused'
 
 /**
  * Keeps the table up to date. The feed has no replay: each time it opens, what may have been missed is listed, down to the newest
@@ -37,8 +39,9 @@ export class JobFeed {
         this.#table.put(events.flatMap(jobOf))
         return false
       },
-      onLost: () => this.#set('reconnecting'),
-      restsWhileHidden: true,
+      onLost: () => this.#lose('reconnecting'),
+      onPaused: () => this.#lose('paused'),
+      watched: 'feed',
       signal,
     }).catch((error: unknown) => {
       // Refused, and not for now: a token is asked for, which the page shows, or a quota.
@@ -47,17 +50,36 @@ export class JobFeed {
     })
   }
 
+  #lose(connection: Connection): void {
+    this.#catchingUp.abort()
+    this.#set(connection)
+  }
+
   #catchUp(signal: AbortSignal): void {
     this.#catchingUp.abort()
     this.#catchingUp = new AbortController()
     const life = AbortSignal.any([signal, this.#catchingUp.signal])
-    this.#list(life).then(
-      () => this.#set('live'),
-      () => {
-        // The feed breaks too where the server is gone, and then all begins anew.
-        if (!life.aborted) this.#set('reconnecting')
-      },
-    )
+    void this.#listUntilDone(life)
+  }
+
+  /** The feed breaks too where the server is gone, and then all begins anew; where a list alone is refused, it does not. */
+  async #listUntilDone(life: AbortSignal): Promise<void> {
+    const backoff = new Backoff()
+    while (!life.aborted) {
+      try {
+        await this.#list(life)
+        this.#set('live')
+        return
+      } catch (error) {
+        if (life.aborted) return
+        if (!isTemporary(error)) {
+          this.#set('refused')
+          return
+        }
+        this.#set('reconnecting')
+        await comeBack(backoff.nextMs(), life)
+      }
+    }
   }
 
   async #list(signal: AbortSignal): Promise<void> {

@@ -50,7 +50,8 @@ export class JobWatch {
       onOpen: () => this.#set('live'),
       onEvents: (events) => this.#take(events),
       onLost: () => this.#set('reconnecting'),
-      restsWhileHidden: true,
+      onPaused: () => this.#set('paused'),
+      watched: 'job',
       signal: this.#signal,
     }).then(
       () => this.#set('ended'),

@@ -134,9 +134,9 @@ function Head({ job, watch }: { readonly job: JobView; readonly watch: JobWatch 
         {ranMs !== undefined && (
           <span class="muted ran">{job.terminal ? durationText(ranMs) : elapsedText(ranMs)}</span>
         )}
-        {watch.connection === 'reconnecting' && (
+        {(watch.connection === 'reconnecting' || watch.connection === 'paused') && (
           <span class="chip chip-stopping" role="status">
-            Reconnecting…
+            {watch.connection === 'paused' ? 'Paused for another tab' : 'Reconnecting…'}
           </span>
         )}
       </div>

@@ -10,6 +10,7 @@ const SAID = {
   connecting: 'Connecting…',
   live: 'Live',
   reconnecting: 'Reconnecting…',
+  paused: 'Paused for another tab',
   refused: 'Refused',
 } as const satisfies Record<Connection, string>
 
