@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { inputOf, variantsOf } from '../../src/dashboard/form/InputForm.ts'
+import { inputOf, inputSoFar, typedOf, variantsOf } from '../../src/dashboard/form/InputForm.ts'
 import { Type } from '../../src/execution/task.ts'
 import type { Json } from '../../src/job/json.ts'
 import { command } from '../../src/tasks/command.ts'
@@ -72,4 +72,31 @@ test('a field may be called as what every object has', () => {
   expect(JSON.stringify(inputFor(schema, typed))).toBe(
     '{"kind":"ok","input":{"__proto__":"x","constructor":"x","toString":"x"}}',
   )
+})
+
+test('what was typed is the same as JSON and back, what is wrong too, and what the form cannot show stays JSON', () => {
+  const [variant] = variantsOf({
+    type: 'object',
+    properties: {
+      count: { type: 'integer' },
+      name: { type: 'string' },
+      tags: { type: 'array', items: { type: 'string' } },
+      shape: { type: 'object', properties: {} },
+    },
+  })
+  if (variant === undefined) throw new Error('no form')
+  const typed = new Map([
+    ['count', 'seven'],
+    ['name', 'a'],
+    ['tags', 'one\ntwo'],
+    ['shape', ''],
+  ])
+  expect(inputSoFar(variant, typed)).toEqual({ count: 'seven', name: 'a', tags: ['one', 'two'] })
+  expect(typedOf(variant, inputSoFar(variant, typed))).toEqual(typed)
+  for (const input of [[], undefined, { other: 1 }, { name: 1 }, { name: '' }, { tags: ['a\nb'] }]) {
+    expect(typedOf(variant, input), JSON.stringify(input)).toBeUndefined()
+  }
+  for (const text of [' ', '0x10', '1e999', '1.5']) {
+    expect(inputOf(variant, new Map([['count', text]])).kind, text).toBe('wrong')
+  }
 })

@@ -38,6 +38,9 @@ describe.skipIf(!hasBrowser)('the dashboard of a server with a token', () => {
     await page.getByRole('button', { name: 'Cancel' }).click()
     await page.locator('.job-title .chip-cancelled').waitFor()
     await page.getByRole('region', { name: 'Requests' }).getByText('by token').waitFor()
+    // The narrowest that a page is zoomed to, with every button that there is.
+    await page.setViewportSize({ width: 320, height: 640 })
+    expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0)
     await page.getByRole('button', { name: 'Log out' }).click()
     await page.getByLabel('API token').waitFor()
     expect(await page.context().cookies()).toEqual([])

@@ -92,6 +92,28 @@ describe.skipIf(!hasBrowser)('the form that starts a job', () => {
     expect(await page.getByRole('button', { name: 'Start' }).isEnabled()).toBe(true)
   })
 
+  test('shows at the field what the server refuses of it, and keeps what was typed through JSON and back', async () => {
+    const { url } = await openWorld()
+    const page = await (await Visitor.come()).open(url, { at: '/start?task=ticks', allowed: /status of 400/ })
+    await field(page, 'count').fill('-1')
+    await field(page, 'intervalMs').fill('0')
+    await page.getByRole('button', { name: 'Start' }).click()
+    await page.locator('#field-count-error').getByText('must be >= 0').waitFor()
+    expect(await field(page, 'count').getAttribute('aria-invalid')).toBe('true')
+    await field(page, 'count').fill('many')
+    const asJson = page.getByRole('button', { name: 'As JSON' })
+    await asJson.click()
+    const json = page.getByLabel('Input as JSON')
+    expect(JSON.parse(await json.inputValue())).toEqual({ count: 'many', intervalMs: 0 })
+    await json.fill('{"count":3,"other":1}')
+    await asJson.click()
+    await page.getByText('The input has what the form cannot show').waitFor()
+    expect(await json.inputValue()).toBe('{"count":3,"other":1}')
+    await json.fill('{"count":3,"intervalMs":0}')
+    await asJson.click()
+    expect(await field(page, 'count').inputValue()).toBe('3')
+  })
+
   test('lets one choose between the forms of an input', async () => {
     const { url } = await openWorld()
     const page = await (await Visitor.come()).open(url, { at: '/start?task=command' })

@@ -68,13 +68,13 @@ function Box({ field, text, onText, common }: BoxProps): JSX.Element {
     onText(currentTarget.value)
   switch (field.kind) {
     case 'number':
+      // No `type=number`: what is no number such a box keeps to itself, and the field would count as left empty.
       return (
         <input
           {...common}
-          type="number"
-          step={field.isInteger ? 1 : 'any'}
-          {...(field.minimum === undefined ? {} : { min: field.minimum })}
-          {...(field.maximum === undefined ? {} : { max: field.maximum })}
+          type="text"
+          inputMode={field.isInteger ? 'numeric' : 'decimal'}
+          autocomplete="off"
           value={text}
           onInput={onInput}
         />
@@ -103,8 +103,14 @@ function Box({ field, text, onText, common }: BoxProps): JSX.Element {
 }
 
 function hintOf(field: Field): string {
-  const form = FORMS[field.kind] ?? ''
+  const form = field.kind === 'number' ? rangeOf(field) : (FORMS[field.kind] ?? '')
   return [lineText(field.description), form].filter((text) => text !== '').join(' ')
+}
+
+function rangeOf({ minimum, maximum }: Extract<Field, { kind: 'number' }>): string {
+  if (minimum !== undefined && maximum !== undefined) return `From ${minimum} to ${maximum}.`
+  if (minimum !== undefined) return `From ${minimum}.`
+  return maximum === undefined ? '' : `Up to ${maximum}.`
 }
 
 const FORMS: Readonly<Partial<Record<Field['kind'], string>>> = {

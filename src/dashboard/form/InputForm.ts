@@ -66,6 +66,50 @@ export function inputOf({ fields }: Variant, typed: Typed): InputResult {
   return errors.size === 0 ? { kind: 'ok', input: Object.fromEntries(input) } : { kind: 'wrong', errors }
 }
 
+/** What was typed so far, as a value to go on with as JSON: what is wrong stands there as it was typed. */
+export function inputSoFar({ fields }: Variant, typed: Typed): Json {
+  return Object.fromEntries(
+    fields.flatMap((field) => {
+      const text = typed.get(field.name) ?? field.initial
+      return text === '' ? [] : [[field.name, valueOf(field, text) ?? text]]
+    }),
+  )
+}
+
+/** What would have to be typed for this input; undefined where the form cannot say the same. */
+export function typedOf({ fields }: Variant, input: Json | undefined): Typed | undefined {
+  if (!isObjectSchema(input)) return undefined
+  const typed = new Map(fields.map(({ name }) => [name, '']))
+  for (const [name, value] of Object.entries(input)) {
+    const field = fields.find((one) => one.name === name)
+    if (field === undefined) return undefined
+    const text = textFor(field, value)
+    const isSame = text !== '' && JSON.stringify(valueOf(field, text)) === JSON.stringify(value)
+    if (isSame) typed.set(name, text)
+    // A text where something else is wanted is what was typed there before.
+    else if (['number', 'pairs', 'json'].includes(field.kind) && typeof value === 'string' && value !== '')
+      typed.set(name, value)
+    else return undefined
+  }
+  return typed
+}
+
+function textFor(field: Field, value: Json): string {
+  if (field.kind === 'text') return typeof value === 'string' ? value : ''
+  if (field.kind === 'lines')
+    return Array.isArray(value) ? value.filter((line) => typeof line === 'string').join('\n') : ''
+  if (field.kind === 'pairs') {
+    return isObjectSchema(value)
+      ? Object.entries(value)
+          .map(([key, text]) => `${key}=${typeof text === 'string' ? text : ''}`)
+          .join('\n')
+      : ''
+  }
+  return JSON.stringify(value, null, field.kind === 'json' ? 2 : 0)
+}
+
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
+
 const WANTED = {
   text: 'must be text',
   number: 'must be a number',
@@ -81,7 +125,8 @@ function valueOf(field: Field, text: string): Json | undefined {
     case 'text':
       return text
     case 'number': {
-      const value = Number(text)
+      // `Number` takes nothing but space for 0, and knows hexadecimals.
+      const value = NUMBER.test(text.trim()) ? Number(text) : Number.NaN
       return Number.isFinite(value) && (!field.isInteger || Number.isInteger(value)) ? value : undefined
     }
     case 'boolean':
@@ -106,6 +151,14 @@ function pairsOf(text: string): Json | undefined {
     .map((line) => /^([^=]+)=(.*)$/.exec(line))
   if (pairs.some((pair) => pair === null)) return undefined
   return Object.fromEntries(pairs.map((pair) => [pair?.[1]?.trim() ?? '', pair?.[2] ?? '']))
+}
+
+/** What a server's message says of one of these fields, which it calls `input.NAME`. */
+export function refusedField({ fields }: Variant, message: string): ReadonlyMap<string, string> {
+  const about = fields.find(({ name }) =>
+    /^[ .[]/.test(message.startsWith(`input.${name}`) ? message.slice(6 + name.length) : ''),
+  )
+  return new Map(about === undefined ? [] : [[about.name, message.slice(6 + about.name.length).trim()]])
 }
 
 export function parseJson(text: string): Json | undefined {

@@ -9,7 +9,7 @@ import { MAX_HELD } from '../api/tabs.ts'
 import { useDashboard } from '../Dashboard.ts'
 import type { Field } from '../form/Field.ts'
 import { FieldInput } from '../form/FieldInput.tsx'
-import { inputOf, parseJson, type Typed, variantsOf } from '../form/InputForm.ts'
+import { inputOf, inputSoFar, parseJson, refusedField, type Typed, typedOf, variantsOf } from '../form/InputForm.ts'
 import { lineText } from '../format.ts'
 import { Prose } from '../parts/Prose.tsx'
 import { jobHash } from '../Route.ts'
@@ -91,10 +91,13 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
     const started =
       spec.onDisconnect === 'continue' ? api.start(spec).then((job) => table.put([job])) : held.start(spec)
     started.then(
-      () => location.assign(jobHash(spec.jobId)),
+      // Whoever has gone elsewhere meanwhile is left there.
+      () => (form.current === null ? undefined : location.assign(jobHash(spec.jobId))),
       (error: unknown) => {
+        const message = error instanceof Error ? error.message : String(error)
         setStarting(false)
-        setFailure(error instanceof Error ? error.message : String(error))
+        setFailure(message)
+        if (json === undefined && variant !== undefined) setErrors(refusedField(variant, message))
       },
     )
   }
@@ -121,9 +124,13 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
   }
 
   const toggleJson = (): void => {
-    if (json !== undefined) return setJson(undefined)
-    const result = variant === undefined ? undefined : inputOf(variant, typed)
-    return setJson(JSON.stringify(result?.kind === 'ok' ? result.input : {}, null, 2))
+    if (variant === undefined) return
+    if (json === undefined) return setJson(JSON.stringify(inputSoFar(variant, typed), null, 2))
+    const known = typedOf(variant, parseJson(json))
+    if (known === undefined) return setErrors(new Map([['json', 'has what the form cannot show']]))
+    setTyped(known)
+    setErrors(new Map())
+    setJson(undefined)
   }
 
   return (
