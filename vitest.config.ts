@@ -15,8 +15,8 @@ export default defineConfig({
     // One process a file: tests start servers and children, and a leak of one file must not reach the next.
     pool: 'forks',
     isolate: true,
-    // Timings are measured in some tests; more workers than processors would measure each other.
-    maxWorkers: 2,
+    // Much of the time of tests is waited for: leases, graces, processes. More workers would only measure each other.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
