@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { PendingCancellations } from './cancellation/PendingCancellations.ts'
 import { type Clock, systemClock } from './clock.ts'
-import type { Config } from './config.ts'
+import { type Config, ConfigError } from './config.ts'
 import { EventLog } from './eventlog/EventLog.ts'
 import { LogPages } from './eventlog/LogPages.ts'
 import { commandEnvironment } from './execution/commandEnvironment.ts'
@@ -326,7 +326,13 @@ function announce(lock: DirectoryLock, url: string, logger: Logger): void {
 async function registryOf(options: CoreOptions): Promise<TaskRegistry> {
   const { config, tasks: own = [], builtInTasks = ['ticks', 'command', 'agent'] } = options
   const tasks = new TaskRegistry()
-  for (const name of builtInTasks) tasks.register(BUILT_IN[name])
+  for (const name of builtInTasks) {
+    if (!Object.hasOwn(BUILT_IN, name)) {
+      const names = Object.keys(BUILT_IN).join(', ')
+      throw new ConfigError(`builtInTasks must name some of ${names}, got ${JSON.stringify(name)}`)
+    }
+    tasks.register(BUILT_IN[name])
+  }
   for (const task of own) tasks.register(task)
   if (config.tasksDir !== undefined) for (const task of await loadTasks(config.tasksDir)) tasks.register(task)
   return tasks

@@ -587,6 +587,14 @@ describe('the app does not load', () => {
     await app.ready()
   })
 
+  test('where a task that is to be built in is none', async () => {
+    const app = hostApp()
+    // As a program in JavaScript may say it.
+    const builtInTasks = JSON.parse('["tick"]')
+    await addTether(app, { prefix: '/tether', builtInTasks })
+    await expect(app.ready()).rejects.toThrow('builtInTasks must name some of ticks, command, agent, got "tick"')
+  })
+
   test('where two tasks have one name, and leaves the folder free', async () => {
     const settings = { DATA_DIR: await temporaryFolder() }
     const app = hostApp()

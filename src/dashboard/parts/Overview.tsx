@@ -117,7 +117,7 @@ function StopTimes(): JSX.Element {
       <p class="hint">
         {count === 0
           ? 'Computed from the receipts of the jobs below.'
-          : `From the ${countText(count)} ${count === 1 ? 'receipt' : 'receipts'} among the ${countText(table.newestFirst.length)} jobs that this page has loaded. A stop waits for the work in flight; a cancel does not.`}
+          : `From the ${countText(count)} ${count === 1 ? 'receipt' : 'receipts'} among the ${countText(table.newestFirst.length)} jobs that this page has loaded. A stop waits for the model call or tool in flight; a cancel does not.`}
       </p>
     </details>
   )

@@ -11,7 +11,7 @@ import type {
 import { type ScriptedTurn, scriptedTurn } from './script.ts'
 
 /** Words come this fast: to be watched, and to be stopped in the middle of. */
-const WORD_MS = 12
+const WORD_MS = 40
 
 /** About what a token is, in characters. */
 const CHARS_PER_TOKEN = 4
