@@ -68,11 +68,11 @@ export class Access {
     return this.#askHook(request, this.#authenticate)
   }
 
-  /** What the hook throws bears what its own libraries say, as a status and a text that are not for clients. */
+  /** What the hook throws is wrapped: a status, a code or a text that its libraries put there is not for clients. */
   #askHook(request: FastifyRequest, authenticate: Authenticate): Promise<void> | undefined {
     const note = (given: unknown): void => this.#note(request, parseIdentity(given))
     const fail = (error: unknown): never => {
-      throw error instanceof TetherError ? error : new Error('authenticate failed', { cause: error })
+      throw new Error('authenticate failed', { cause: error })
     }
     let given: ReturnType<Authenticate>
     try {
