@@ -255,8 +255,19 @@ describe('every refusal', () => {
         })
         const { statusCode } = answer
         if (statusCode < 400) continue
-        const place = ['paths', path, method, 'responses', statusCode in responses ? String(statusCode) : 'default']
-        const check = checkerAt([...place, 'content', 'application/json', 'schema'])
+        // Health refuses nothing but another origin, and leaves that to the description of any refusal.
+        const described = path.startsWith('/health/') ? 'default' : String(statusCode)
+        expect(Object.keys(responses), `${operationId} ${answer.body}`).toContain(described)
+        const check = checkerAt([
+          'paths',
+          path,
+          method,
+          'responses',
+          described,
+          'content',
+          'application/json',
+          'schema',
+        ])
         assertValid(check, answer.json(), operationId)
         seen.add(answer.json().code)
       }
