@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isTerminal, STATUSES } from '../job/status.ts'
 import {
-  FIRST_REQUESTS_KEPT,
+  FIRST_REQUESTS_OF_JOB,
   FIRST_REQUESTS_OF_STRAY,
   MAX_REQUESTS_OF_JOB,
   MAX_REQUESTS_OF_STRAY,
@@ -24,7 +24,7 @@ const CONSTANTS = [
     .map((status) => `${status} = true`)
     .join(', ')} }`,
   `local SESSION_MS = ${SESSION_MS}`,
-  `local MAX_REQUESTS_OF_JOB, FIRST_REQUESTS_KEPT = ${MAX_REQUESTS_OF_JOB}, ${FIRST_REQUESTS_KEPT}`,
+  `local MAX_REQUESTS_OF_JOB, FIRST_REQUESTS_OF_JOB = ${MAX_REQUESTS_OF_JOB}, ${FIRST_REQUESTS_OF_JOB}`,
   `local MAX_REQUESTS_OF_STRAY, FIRST_REQUESTS_OF_STRAY = ${MAX_REQUESTS_OF_STRAY}, ${FIRST_REQUESTS_OF_STRAY}`,
   `local MAX_STRAYS, STRAY_MS = ${MAX_STRAYS}, ${STRAY_MS}`,
 ].join('\n')

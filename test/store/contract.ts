@@ -15,7 +15,7 @@ import type {
   StoreChange,
 } from '../../src/store/JobStore.ts'
 import {
-  FIRST_REQUESTS_KEPT,
+  FIRST_REQUESTS_OF_JOB,
   FIRST_REQUESTS_OF_STRAY,
   MAX_REQUESTS_OF_JOB,
   MAX_REQUESTS_OF_STRAY,
@@ -768,9 +768,9 @@ export function describeJobStore(name: string, open: (limits?: JobStoreLimits) =
         await store.commit([note(job, ...requests)])
         const numbers = (await all(store, job)).map(({ number }) => number)
         expect(numbers).toHaveLength(MAX_REQUESTS_OF_JOB)
-        expect(numbers.slice(0, FIRST_REQUESTS_KEPT + 1)).toEqual([
-          ...Array.from({ length: FIRST_REQUESTS_KEPT }, (_, index) => index + 1),
-          FIRST_REQUESTS_KEPT + 51,
+        expect(numbers.slice(0, FIRST_REQUESTS_OF_JOB + 1)).toEqual([
+          ...Array.from({ length: FIRST_REQUESTS_OF_JOB }, (_, index) => index + 1),
+          FIRST_REQUESTS_OF_JOB + 51,
         ])
         expect(numbers.at(-1)).toBe(MAX_REQUESTS_OF_JOB + 50)
       })

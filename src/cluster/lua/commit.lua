@@ -365,7 +365,7 @@ function changes.requests()
     local number = newest and tonumber(string.match(newest[1], '^%d+')) + 1 or 1
     redis.call('XADD', requestsOf(ref), number .. '-0', 'r', request)
     local hasJob = redis.call('EXISTS', prefix .. 'job:' .. ref) == 1
-    local max, first = MAX_REQUESTS_OF_JOB, FIRST_REQUESTS_KEPT
+    local max, first = MAX_REQUESTS_OF_JOB, FIRST_REQUESTS_OF_JOB
     if not hasJob and redis.call('EXISTS', prefix .. 'spent:' .. ref) == 0 then
       max, first = MAX_REQUESTS_OF_STRAY, FIRST_REQUESTS_OF_STRAY
     end

@@ -3,7 +3,7 @@ import type { JobRef } from '../../job/key.ts'
 import type { JobRequest, NumberedRequest } from '../../job/request.ts'
 import { StoreError } from '../JobStore.ts'
 import {
-  FIRST_REQUESTS_KEPT,
+  FIRST_REQUESTS_OF_JOB,
   FIRST_REQUESTS_OF_STRAY,
   MAX_REQUESTS_OF_JOB,
   MAX_REQUESTS_OF_STRAY,
@@ -26,6 +26,15 @@ interface Statements {
   readonly takeTooMany: StatementSync
 }
 
+/** How many requests of one id are kept: `max` in all, of which the `first` stay. */
+interface RequestBound {
+  readonly max: number
+  readonly first: number
+}
+
+export const BOUND_OF_JOB: RequestBound = { max: MAX_REQUESTS_OF_JOB, first: FIRST_REQUESTS_OF_JOB }
+export const BOUND_OF_STRAY: RequestBound = { max: MAX_REQUESTS_OF_STRAY, first: FIRST_REQUESTS_OF_STRAY }
+
 /** So many ids whose time is over are cleared away at once: a thousand rows each at the most. */
 const CLEARED_AT_ONCE = 20
 
@@ -40,14 +49,11 @@ export class RequestTable {
     this.#statements = statements
   }
 
-  append({ tenant, id }: JobRef, request: JobRequest, isOfJob: boolean): void {
+  append({ tenant, id }: JobRef, request: JobRequest, { max, first }: RequestBound): void {
     const number = integer(this.#statements.lastNumber.get(tenant, id), 'number') + 1
     this.#statements.insert.run(tenant, id, number, JSON.stringify(request))
-    const max = isOfJob ? MAX_REQUESTS_OF_JOB : MAX_REQUESTS_OF_STRAY
-    if (number <= max) return
     // With each that comes one goes, the oldest behind the first ones.
-    const newest = max - (isOfJob ? FIRST_REQUESTS_KEPT : FIRST_REQUESTS_OF_STRAY)
-    this.#statements.deleteOne.run(tenant, id, number - newest)
+    if (number > max) this.#statements.deleteOne.run(tenant, id, number - (max - first))
   }
 
   page({ tenant, id }: JobRef, after: number, limit: number): readonly NumberedRequest[] {

@@ -24,7 +24,7 @@ import { type JobTable, openJobTable } from './JobTable.ts'
 import { type LiveJob, LiveJobs } from './LiveJobs.ts'
 import { type LogSweeper, openLogSweeper } from './LogSweeper.ts'
 import { type LogTable, openLogTable } from './LogTable.ts'
-import { openRequestTable, type RequestTable } from './RequestTable.ts'
+import { BOUND_OF_JOB, BOUND_OF_STRAY, openRequestTable, type RequestTable } from './RequestTable.ts'
 import { openSpentIds, type SpentIds } from './SpentIds.ts'
 import { type Durability, openSqliteFile, type SqliteFile } from './SqliteFile.ts'
 import { openTombstoneTable, type TombstoneTable } from './TombstoneTable.ts'
@@ -326,7 +326,7 @@ class SqliteJobStore implements JobStore {
     this.#forgetRequests()
     for (const { ref, request } of requests) {
       const isOfJob = this.#isOfJob(ref)
-      this.#parts.requests.append(ref, request, isOfJob)
+      this.#parts.requests.append(ref, request, isOfJob ? BOUND_OF_JOB : BOUND_OF_STRAY)
       if (!isOfJob) this.#forgetRequestsOf(this.#parts.requests.keepStray(ref, now))
     }
     return DONE
