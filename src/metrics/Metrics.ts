@@ -16,6 +16,7 @@ export class Metrics {
 
   constructor(clock: Clock, families: readonly Family[]) {
     this.#clock = clock
+    // A histogram is counted in this process and read at once: there is nothing to wait for.
     this.#families = families.map((family) =>
       family.kind === 'histogram' ? family : { ...family, read: () => this.#inTime(family.read()) },
     )

@@ -25,7 +25,10 @@ export function endSpan(span: Span, at?: Date): void {
   trying(undefined, () => span.end(at))
 }
 
-/** An SDK that somebody registered is code of theirs: what it throws must cost neither a request nor a job. */
+/**
+ * An SDK that somebody registered is code of theirs: what it throws must cost neither a request nor a job. Samplers, processors and
+ * propagators run in what is called here; attributes and events of a span are only kept by it until then, so those are set as they are.
+ */
 function trying<T>(otherwise: T, work: () => T): T {
   try {
     return work()
