@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     environment: 'node',
-    // Of the programs that tests start: a server needs half the time where Node has compiled it before.
+    // Of the programs that tests start: where Node has compiled them before, a server starts in 0.35 s instead of 0.54, and a client in 0.11 instead of 0.3.
     env: { NODE_COMPILE_CACHE: join(import.meta.dirname, 'node_modules', '.cache', 'tether') },
     reporters: ['default', './test/ClosingLine.ts'],
     include: ['test/**/*.test.ts'],

@@ -32,7 +32,10 @@ export interface TetherPluginOptions {
   readonly logger?: Logger
 }
 
-/** Where everything is told to be, in links, redirects and cookies: what is another path to a router is another one to a browser. */
+/**
+ * Links, redirects and cookies bear the prefix as it is written: a parameter in it would be sent literally, and a cookie for `/a/` or
+ * `/a%20b` is not sent to every path that a router takes for the same.
+ */
 const PREFIX = /^(?:\/[\w.~-]+)+$/
 
 /** What the app decides, and not these settings. */

@@ -1,3 +1,4 @@
+// The types name `Disposable`, which programs that are built for before ES2026 do not know.
 /// <reference lib="esnext.disposable" preserve="true" />
 
 /** What both ways into the client have besides `TetherClient`. */

@@ -27,7 +27,7 @@ const FASTIFY_CODES: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_NOT_FOUND: 'TETHER_ROUTE_NOT_FOUND',
 }
 
-/** What a hook of an app around ours refuses. The rest of what it may throw with such a status is an invalid request. */
+/** By status, for what a hook of an app around ours throws, whose codes are its own. Any other status below 500 is an invalid request. */
 const APP_CODES: Readonly<Record<number, ErrorCode>> = {
   401: 'TETHER_UNAUTHORIZED',
   403: 'TETHER_FORBIDDEN',
@@ -72,7 +72,7 @@ function refusalOf(error: unknown): { readonly code: ErrorCode; readonly message
   if (error instanceof StoreError) {
     return { code: 'TETHER_STORE_UNAVAILABLE', message: 'the store cannot be reached or written now' }
   }
-  if (!isFastifyError(error) || error.statusCode === undefined || error.statusCode >= 500) return undefined
+  if (!hasStatus(error) || error.statusCode === undefined || error.statusCode >= 500) return undefined
   const code = FASTIFY_CODES[error.code] ?? APP_CODES[error.statusCode] ?? 'TETHER_INVALID_REQUEST'
   return { code, message: messageOf(error) }
 }
@@ -89,6 +89,7 @@ function messageOf(error: FastifyError): string {
   }
 }
 
-function isFastifyError(error: unknown): error is FastifyError {
+/** Fastify's errors, and what others throw in the same shape. */
+function hasStatus(error: unknown): error is FastifyError {
   return error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number'
 }
