@@ -12,7 +12,7 @@ import { Tally } from './Tally.ts'
 const STOP_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 const WAIT_BOUNDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800]
 const RUN_BOUNDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600]
-const FOUND_BY: readonly { readonly by: FoundBy }[] = [{ by: 'poll' }, { by: 'answer' }]
+const FOUND_BY = { poll: { by: 'poll' }, answer: { by: 'answer' } } satisfies { [By in FoundBy]: { readonly by: By } }
 
 /**
  * What becomes of jobs, counted once each change is in the log by the process that wrote it: the sum over all replicas counts each
@@ -24,7 +24,7 @@ export class JobFigures implements JobObserver {
   readonly #ended = new Tally(['task', 'outcome'])
   readonly #requeued = new Tally(['task'])
   readonly #cancellations = new Tally(['cause', 'phase', 'confirmed'])
-  readonly #found = new Tally(['by'], FOUND_BY)
+  readonly #found = new Tally(['by'], Object.values(FOUND_BY))
   readonly #stops = new Spread(STOP_BOUNDS, ['phase', 'kind'])
   readonly #waits = new Spread(WAIT_BOUNDS, ['left'])
   readonly #runs = new Spread(RUN_BOUNDS, ['task'])
