@@ -4,12 +4,12 @@ import { systemClock } from './clock.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
 import { type BuiltInTask, type Core, type CoreOptions, mintReplica, openCore } from './core.ts'
 import type { TaskDefinition } from './execution/task.ts'
-import { waitAtMost } from './jobs/waiting.ts'
 import type { Logger } from './logger.ts'
 import { openSharedOf } from './openShared.ts'
 import type { Authenticate } from './server/access/Identity.ts'
 import { FastifyServer } from './server/FastifyServer.ts'
 import { assertLocalPeer } from './server/localPeers.ts'
+import { waitAtMost } from './waiting.ts'
 
 export interface TetherPluginOptions {
   /** Where it stands in the app, such as `/tether`. It needs one, of its own or of a plugin around it. */

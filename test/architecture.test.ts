@@ -14,7 +14,7 @@ interface Rule {
   readonly knownTo?: readonly string[]
 }
 
-const LEAVES = ['clock.ts', 'config.ts', 'logger.ts']
+const LEAVES = ['clock.ts', 'config.ts', 'logger.ts', 'waiting.ts']
 
 const CLIENT_OF_BROWSERS = [
   'Backoff',
@@ -89,6 +89,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
 
   'clock.ts': { mayImport: [], packages: [] },
+  'waiting.ts': { mayImport: ['clock.ts'], packages: [] },
   'logger.ts': { mayImport: [], packages: [] },
   'config.ts': { mayImport: [], packages: ['node:net', 'node:path'] },
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { messageOf } from '../job/messageOf.ts'
+import { waitAtMost } from '../waiting.ts'
 import type { Check, Finding, Probe } from './Check.ts'
 import { SharedAnswer } from './SharedAnswer.ts'
 
@@ -23,12 +24,9 @@ export class SharedProbes {
   }
 
   async #check(probe: Probe): Promise<Check> {
-    const late = Promise.withResolvers<Finding>()
-    const cancelTimer = this.#clock.schedule(PATIENCE_MS, () =>
-      late.resolve({ ok: false, detail: `no answer for ${PATIENCE_MS} ms` }),
-    )
-    const finding = await Promise.race([this.#begin(probe), late.promise])
-    cancelTimer()
+    const begun = this.#begin(probe)
+    const isInTime = await waitAtMost(begun, PATIENCE_MS, this.#clock)
+    const finding = isInTime ? await begun : { ok: false, detail: `no answer for ${PATIENCE_MS} ms` }
     return { name: probe.name, ...finding }
   }
 

@@ -10,6 +10,7 @@ import type { Containment } from '../job/receipt.ts'
 import { isTerminal } from '../job/status.ts'
 import type { Logger } from '../logger.ts'
 import { type JobStore, StoreError } from '../store/JobStore.ts'
+import { waitAtMost } from '../waiting.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import type { ActiveJobs } from './ActiveJobs.ts'
 import type { EndAnswer, EndRequest, GroupAnswer, GroupEndRequest } from './ending.ts'
@@ -19,7 +20,6 @@ import type { JobQueue } from './JobQueue.ts'
 import type { JobSharing } from './JobSharing.ts'
 import type { JobViews } from './JobViews.ts'
 import type { AskedRequest } from './Replicas.ts'
-import { waitAtMost } from './waiting.ts'
 
 export interface JobEnderOptions {
   readonly clock: Clock

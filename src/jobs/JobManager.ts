@@ -27,6 +27,7 @@ import {
   type StoreChange,
   StoreError,
 } from '../store/JobStore.ts'
+import { abortable, waitAtMost } from '../waiting.ts'
 import { ActiveJob } from './ActiveJob.ts'
 import { ActiveJobs } from './ActiveJobs.ts'
 import type { Attachment, AttachOptions } from './attaching.ts'
@@ -52,7 +53,6 @@ import { SharedHolders } from './SharedHolders.ts'
 import { SharedJobsKeeper } from './SharedJobsKeeper.ts'
 import { UnownedJobs } from './UnownedJobs.ts'
 import type { WorkspaceFile, Workspaces } from './Workspaces.ts'
-import { abortable, waitAtMost } from './waiting.ts'
 
 export interface JobListing {
   readonly jobs: readonly JobView[]

@@ -10,6 +10,7 @@ import { type ActiveStatus, isTerminal, STATUSES } from '../job/status.ts'
 import { unreachable } from '../job/unreachable.ts'
 import type { Logger } from '../logger.ts'
 import type { JobStore } from '../store/JobStore.ts'
+import { waitAtMost } from '../waiting.ts'
 import type { AttachOptions } from './attaching.ts'
 import type { EndAnswer, EndRequest } from './ending.ts'
 import type { LeaveCause } from './Holder.ts'
@@ -18,7 +19,6 @@ import type { JobViews } from './JobViews.ts'
 import type { AskedRequest, Replicas, Standing } from './Replicas.ts'
 import type { SharedHolders } from './SharedHolders.ts'
 import type { UnownedJobs } from './UnownedJobs.ts'
-import { waitAtMost } from './waiting.ts'
 
 export interface RemoteJobsOptions {
   readonly clock: Clock

@@ -5,7 +5,7 @@ import type { JobRef } from '../job/key.ts'
 import type { JobRequest, RequestOutcome } from '../job/request.ts'
 import type { Logger } from '../logger.ts'
 import { type RequestOfJob, StoreError } from '../store/JobStore.ts'
-import { waitAtMost } from './waiting.ts'
+import { waitAtMost } from '../waiting.ts'
 
 export interface RequestTrailOptions {
   readonly clock: Clock

@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client'
 import type { Clock } from '../clock.ts'
+import { waitAtMost } from '../waiting.ts'
 import type { Family, Sample } from './Family.ts'
 
 /**
@@ -29,9 +30,10 @@ export class Metrics {
   }
 
   #inTime(reading: Iterable<Sample> | Promise<Iterable<Sample>>): Iterable<Sample> | Promise<Iterable<Sample>> {
-    if (!(reading instanceof Promise)) return reading
-    const late = Promise.withResolvers<Iterable<Sample>>()
-    const cancelTimer = this.#clock.schedule(PATIENCE_MS, () => late.resolve([]))
-    return Promise.race([reading, late.promise]).finally(cancelTimer)
+    return reading instanceof Promise ? this.#orNone(reading) : reading
+  }
+
+  async #orNone(reading: Promise<Iterable<Sample>>): Promise<Iterable<Sample>> {
+    return (await waitAtMost(reading, PATIENCE_MS, this.#clock)) ? reading : []
   }
 }

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import type { Clock } from './clock.ts'
 
 /** Settles as `promise` does, or rejects with the signal's reason where that fires first. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -14,7 +14,10 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | un
   }
 }
 
-/** Settles when `promise` does (`true`), `atMostMs` have passed or `signal` fires, whichever comes first. */
+/**
+ * Resolves with `true` when `promise` does, and with `false` when `atMostMs` have passed or `signal` fires, whichever comes first.
+ * Rejects as `promise` does; where it does so later, nobody is told.
+ */
 export async function waitAtMost(
   promise: Promise<unknown>,
   atMostMs: number,
