@@ -34,9 +34,9 @@ export interface TetherPluginOptions {
 
 /**
  * Links, redirects and cookies bear the prefix as it is written: a parameter in it would be sent literally, and a cookie for `/a/` or
- * `/a%20b` is not sent to every path that a router takes for the same.
+ * `/a%20b` is not sent to every path that a router takes for the same. What is named `.` or `..` a browser resolves before it asks.
  */
-const PREFIX = /^(?:\/[\w.~-]+)+$/
+const PREFIX = /^(?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+)+$/
 
 /** What the app decides, and not these settings. */
 const OF_THE_APP = ['HOST', 'PORT', 'TRUST_PROXY', 'LOG_LEVEL']
@@ -177,7 +177,7 @@ function assertApp(app: FastifyInstance, { heartbeatMs }: Config): void {
   const handlerTimeout: unknown = Reflect.get(app.initialConfig, 'handlerTimeout') ?? 0
   if (!PREFIX.test(app.prefix)) {
     throw new ConfigError(
-      `tether must be registered with a prefix, such as app.register(tether, { prefix: '/tether' }), of letters, digits and . _ ~ - without parameters or a slash at its end, got ${JSON.stringify(app.prefix)}`,
+      `tether must be registered with a prefix, such as app.register(tether, { prefix: '/tether' }), of letters, digits and . _ ~ - without parameters, a segment . or .. and a slash at its end, got ${JSON.stringify(app.prefix)}`,
     )
   }
   if (http2 === true) {

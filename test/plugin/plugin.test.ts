@@ -556,9 +556,10 @@ describe('the app does not load', () => {
       {},
       {},
       { prefix: '/a/' },
-      /without parameters or a slash at its end, got "\/a\/"/,
+      /without parameters, .* and a slash at its end, got "\/a\/"/,
     ],
     ['with a prefix that is no one path', {}, {}, { prefix: '/:team/tether' }, /without parameters/],
+    ['with a prefix that a browser takes for another', {}, {}, { prefix: '/a/../tether' }, /got "\/a\/..\/tether"/],
     ['with HTTP/2', http2, {}, {}, /HTTP\/1\.1/],
     [
       'where it would cut silent streams',
