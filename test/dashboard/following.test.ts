@@ -95,6 +95,21 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
     await second.exited
   }, 90_000)
 
+  test('lets go of the jobs that are gone where another store answers in the place of the one it knew', async () => {
+    const first = await openWorld()
+    const second = await openWorld()
+    const proxy = await openProxy(first.url)
+    const gone = await startJob(first.url, { task: 'ticks', input: { count: 100_000, intervalMs: 20 } })
+    const page = await (await Visitor.come()).open(proxy.url, { allowed: NETWORK })
+    await page.locator('.job-row', { hasText: gone.id }).getByText('Running').waitFor()
+    await page.locator('.top-bar').getByText('Live').waitFor()
+    const { id } = await startJob(second.url, { task: 'ticks', input: { count: 0, intervalMs: 0 } })
+    proxy.aimAt(second.url)
+    proxy.cut()
+    await page.locator('.job-row', { hasText: id }).getByText('Succeeded').waitFor()
+    await page.locator('.job-row', { hasText: gone.id }).waitFor({ state: 'detached' })
+  })
+
   test('goes on where its connections are cut over and over, without a gap or a repeat', async () => {
     const { url } = await openWorld()
     const proxy = await openProxy(url)

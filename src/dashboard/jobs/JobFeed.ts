@@ -12,7 +12,7 @@ export type Connection = 'connecting' | 'live' | 'reconnecting' | 'paused' | 're
 
 /**
  * Keeps the table up to date. The feed has no replay: each time it opens, what may have been missed is listed, down to the newest
- * job that was known and the oldest one that had not ended.
+ * job that was known and the oldest one that had not ended. What was known as far down as that and is not listed is gone.
  */
 export class JobFeed {
   readonly changes = new Changes()
@@ -85,13 +85,21 @@ export class JobFeed {
   async #list(signal: AbortSignal): Promise<void> {
     const reach = [this.#table.newestFirst[0], this.#table.oldestActive].filter((job) => job !== undefined)
     const end = reach.toSorted(byAge).at(-1)
+    // Only these: what comes by the feed meanwhile may be too new for the list.
+    const missing = new Map(this.#table.newestFirst.map((job) => [job.id, job]))
+    let oldest: JobView | undefined
     let cursor: string | null = null
     do {
       const page = await this.#api.jobs(cursor === null ? {} : { cursor }, signal)
       this.#table.put(page.jobs)
+      for (const { id } of page.jobs) missing.delete(id)
       const last = page.jobs.at(-1)
+      oldest = page.nextCursor === null ? undefined : last
       cursor = end === undefined || last === undefined || byAge(last, end) >= 0 ? null : page.nextCursor
     } while (cursor !== null)
+    for (const job of missing.values()) {
+      if (oldest === undefined || byAge(job, oldest) < 0) this.#table.remove(job.id)
+    }
   }
 
   #set(connection: Connection): void {
