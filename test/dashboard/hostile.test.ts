@@ -29,7 +29,10 @@ describe.skipIf(!hasBrowser)('a task that prints what it likes', () => {
       await ctx.output(MARKUP, 'reasoning')
       await ctx.data(MARKUP, { [MARKUP]: MARKUP })
       await ctx.progress(1, { total: 2, message: MARKUP })
-      await ctx.tool(`tool ${MARKUP}`, { [MARKUP]: SEQUENCES }, async () => ({ text: MARKUP, ok: false }))
+      await ctx.tool(`tool ${MARKUP}`, { [MARKUP]: SEQUENCES }, async () => ({
+        text: `${SEQUENCES}|${TURNED}${MARKUP}`,
+        ok: false,
+      }))
       throw new Error(`${MARKUP} ${SEQUENCES}`)
     })
     const { url } = await openWorld({ tasks: [nasty] })
@@ -50,6 +53,9 @@ describe.skipIf(!hasBrowser)('a task that prints what it likes', () => {
     for (const control of [ESC, '\u202e', '\u0007', '\r']) expect(stdout).not.toContain(control)
     for (const details of await page.locator('.transcript details > summary').all()) await details.click()
     await page.getByText('Input', { exact: true }).click()
+    const summary = await page.locator('.tool .value').last().textContent()
+    expect(summary).toContain('redlink|usergnp.exe after')
+    for (const control of [ESC, '\u202e', '\u0007']) expect(summary).not.toContain(control)
     await assertUnharmed(page)
     // Nothing of it reaches beyond its row.
     expect(

@@ -1,4 +1,5 @@
 import type { JSX } from 'preact'
+import { TerminalFilter } from '../../client/TerminalFilter.ts'
 import type { Json } from '../../job/json.ts'
 import type { Usage } from '../../job/receipt.ts'
 import { useDashboard } from '../Dashboard.ts'
@@ -92,9 +93,13 @@ function ToolRow({ row }: { readonly row: Extract<Row, { kind: 'tool' }> }): JSX
         </span>
       </summary>
       <ValueText value={row.input} />
-      {typeof end === 'object' && <pre class="value">{end.summary}</pre>}
+      {typeof end === 'object' && <pre class="value">{withoutControls(end.summary)}</pre>}
     </details>
   )
+}
+
+function withoutControls(text: string): string {
+  return new TerminalFilter({ keepsColours: false }).filter(text)
 }
 
 /** A row that is scrolled out of view is taken out of the page: it is unfolded again when it comes back. */
