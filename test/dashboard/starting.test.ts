@@ -82,6 +82,53 @@ describe.skipIf(!hasBrowser)('the form that starts a job', () => {
     expect(jobs).toEqual([])
   })
 
+  test('takes no time that is none for no limit, and sends nothing', async () => {
+    const { url } = await openWorld()
+    const page = await (await Visitor.come()).open(url, { at: '/start?task=ticks' })
+    await field(page, 'count').fill('1')
+    await field(page, 'intervalMs').fill('0')
+    const limit = page.getByLabel('Time limit, seconds')
+    for (const wrong of ['-1', '0', 'an hour', '1e3']) {
+      await limit.fill(wrong)
+      await page.getByRole('button', { name: 'Start' }).click()
+      await page.getByText('Time limit, seconds must be a number above 0, or empty').waitFor()
+      expect(await page.locator(':focus').getAttribute('name')).toBe('timeoutSeconds')
+    }
+    await page.getByLabel('After, seconds').fill('soon')
+    await limit.fill('1.5')
+    await page.getByRole('button', { name: 'Start' }).click()
+    await page.getByText('After, seconds must be a number, 0 or more').waitFor()
+    expect(Object(await (await fetch(`${url}/jobs`)).json()).jobs).toEqual([])
+    await page.getByLabel('After, seconds').fill('0.25')
+    await page.getByRole('button', { name: 'Start' }).click()
+    await page.locator('.job-title .chip-succeeded').waitFor()
+    expect((await jobOf(url, idOf(page))).policy).toMatchObject({ timeoutMs: 1500, disconnectGraceMs: 250 })
+  })
+
+  test('says why it does not know the tasks, and gets them when the server tells them', async () => {
+    const { url } = await openWorld()
+    const page = await (await Visitor.come()).open(url, { allowed: /status of (?:503|403)/ })
+    let status = 503
+    let code = 'TETHER_STORE_UNAVAILABLE'
+    const asked = Promise.withResolvers<void>()
+    await page.route('**/tasks', async (route) => {
+      const json = { statusCode: status, code, error: 'Refused', message: `refused with ${status}` }
+      if (status === 200) await route.continue()
+      else await route.fulfill({ status, json })
+      asked.resolve()
+    })
+    await page.goto(`${url}/#/start?task=ticks`)
+    await page.reload()
+    await page.getByText('which tasks there are: refused with 503').waitFor()
+    await asked.promise
+    status = 403
+    code = 'TETHER_FORBIDDEN'
+    await page.getByText('which tasks there are: refused with 403').waitFor()
+    status = 200
+    await page.reload()
+    await field(page, 'count').waitFor()
+  })
+
   test('shows what the server refuses', async () => {
     const { url } = await openWorld()
     const page = await (await Visitor.come()).open(url, { at: '/start?task=ticks', allowed: /status of 400/ })

@@ -103,7 +103,7 @@ function Empty({ isFiltered }: { readonly isFiltered: boolean }): JSX.Element {
 }
 
 function Filters({ filter }: { readonly filter: JobFilter }): JSX.Element {
-  const tasks = useTasks()
+  const { tasks } = useTasks()
   const search = useRef<HTMLInputElement>(null)
   useEffect(() => {
     const onKeyDown = (event: KeyboardEvent): void => {

@@ -2,14 +2,13 @@ import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { mintJobId } from '../../client/jobId.ts'
 import type { Json } from '../../job/json.ts'
-import type { OnDisconnect } from '../../job/policy.ts'
-import type { StartSpec } from '../api/ServerApi.ts'
 import type { TaskView } from '../api/TaskView.ts'
 import { MAX_HELD } from '../api/tabs.ts'
 import { useDashboard } from '../Dashboard.ts'
 import type { Field } from '../form/Field.ts'
 import { FieldInput } from '../form/FieldInput.tsx'
 import { inputOf, inputSoFar, parseJson, refusedField, type Typed, typedOf, variantsOf } from '../form/InputForm.ts'
+import { type PolicyField, type PolicyTyped, policyOf } from '../form/policyForm.ts'
 import { lineText } from '../format.ts'
 import { Prose } from '../parts/Prose.tsx'
 import { jobHash } from '../Route.ts'
@@ -18,11 +17,18 @@ import { replaceHash } from '../useRoute.ts'
 import { useTasks } from '../useTasks.ts'
 
 export function StartPage({ task: asked }: { readonly task: string | undefined }): JSX.Element {
-  const tasks = useTasks()
+  const { tasks, failure } = useTasks()
   useEffect(() => {
     document.title = 'New job · Tether'
   }, [])
-  if (tasks === undefined) return <p class="message-page muted">Loading…</p>
+  if (tasks === undefined && failure === undefined) return <p class="message-page muted">Loading…</p>
+  if (tasks === undefined) {
+    return (
+      <p class="message-page" role="alert">
+        The server does not say which tasks there are: {failure}
+      </p>
+    )
+  }
   const task = tasks.find(({ name }) => name === asked) ?? tasks.find(({ name }) => name === 'agent') ?? tasks[0]
   return (
     <section class="start-page">
@@ -54,8 +60,6 @@ export function StartPage({ task: asked }: { readonly task: string | undefined }
   )
 }
 
-type Policy = { readonly onDisconnect: OnDisconnect; readonly graceSeconds: string; readonly timeoutSeconds: string }
-
 /** Long enough for a page to be loaded anew, which a server cannot tell from one that is closed. */
 const RELOAD_SECONDS = '2'
 
@@ -76,7 +80,8 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
     addEventListener('focus', look)
     return () => removeEventListener('focus', look)
   }, [])
-  const [policy, setPolicy] = useState<Policy>({
+  const [policyErrors, setPolicyErrors] = useState<ReadonlyMap<PolicyField, string>>(new Map())
+  const [policy, setPolicy] = useState<PolicyTyped>({
     onDisconnect: 'cancel',
     graceSeconds: RELOAD_SECONDS,
     timeoutSeconds: '',
@@ -84,8 +89,18 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
   const form = useRef<HTMLFormElement>(null)
   const variant = variants[at]
 
+  const policyInForce: PolicyTyped = isFull ? { ...policy, onDisconnect: 'continue' } : policy
+
+  const focusOn = (wrong: ReadonlyMap<string, string>): void => {
+    const [first = ''] = wrong.keys()
+    form.current?.querySelector<HTMLElement>(`[name="${CSS.escape(first)}"]`)?.focus()
+  }
+
   const start = (input: Json): void => {
-    const spec = specOf(task.name, input, isFull ? { ...policy, onDisconnect: 'continue' } : policy)
+    const result = policyOf(policyInForce)
+    setPolicyErrors(result.kind === 'wrong' ? result.errors : new Map())
+    if (result.kind === 'wrong') return focusOn(result.errors)
+    const spec = { task: task.name, input, jobId: mintJobId(), ...result.policy }
     setStarting(true)
     setFailure(undefined)
     const started =
@@ -118,9 +133,7 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
       return start(result.input)
     }
     setErrors(result.errors)
-    const [first = ''] = result.errors.keys()
-    form.current?.querySelector<HTMLElement>(`[name="${CSS.escape(first)}"]`)?.focus()
-    return undefined
+    return focusOn(result.errors)
   }
 
   const toggleJson = (): void => {
@@ -173,11 +186,7 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
       ) : (
         <JsonInput text={json} error={errors.get('json')} onText={setJson} />
       )}
-      <PolicyFields
-        policy={isFull ? { ...policy, onDisconnect: 'continue' } : policy}
-        isFull={isFull}
-        onPolicy={setPolicy}
-      />
+      <PolicyFields policy={policyInForce} errors={policyErrors} isFull={isFull} onPolicy={setPolicy} />
       {failure !== undefined && (
         <p class="notice bad" role="alert">
           {failure}
@@ -268,13 +277,14 @@ const CLOSING = [
 ] as const
 
 interface PolicyFieldsProps {
-  readonly policy: Policy
+  readonly policy: PolicyTyped
+  readonly errors: ReadonlyMap<PolicyField, string>
   /** This tab holds as many jobs as it may. */
   readonly isFull: boolean
-  readonly onPolicy: (policy: Policy) => void
+  readonly onPolicy: (policy: PolicyTyped) => void
 }
 
-function PolicyFields({ policy, isFull, onPolicy }: PolicyFieldsProps): JSX.Element {
+function PolicyFields({ policy, errors, isFull, onPolicy }: PolicyFieldsProps): JSX.Element {
   const isHeld = policy.onDisconnect !== 'continue'
   return (
     <div class="policy">
@@ -303,6 +313,8 @@ function PolicyFields({ policy, isFull, onPolicy }: PolicyFieldsProps): JSX.Elem
       <div class="field-row">
         {isHeld && (
           <SecondsField
+            name="graceSeconds"
+            error={errors.get('graceSeconds')}
             label="After, seconds"
             hint="So that loading the page anew does not count."
             text={policy.graceSeconds}
@@ -310,6 +322,8 @@ function PolicyFields({ policy, isFull, onPolicy }: PolicyFieldsProps): JSX.Elem
           />
         )}
         <SecondsField
+          name="timeoutSeconds"
+          error={errors.get('timeoutSeconds')}
           label="Time limit, seconds"
           hint="Empty: the most that the server allows."
           text={policy.timeoutSeconds}
@@ -321,42 +335,37 @@ function PolicyFields({ policy, isFull, onPolicy }: PolicyFieldsProps): JSX.Elem
 }
 
 interface SecondsFieldProps {
+  readonly name: PolicyField
+  readonly error: string | undefined
   readonly label: string
   readonly hint: string
   readonly text: string
   readonly onText: (text: string) => void
 }
 
-function SecondsField({ label, hint, text, onText }: SecondsFieldProps): JSX.Element {
-  const id = `policy-${label.replaceAll(/\W+/g, '-')}`
+function SecondsField({ name, error, label, hint, text, onText }: SecondsFieldProps): JSX.Element {
+  const id = `policy-${name}`
   return (
-    <div class="field">
+    <div class={`field ${error === undefined ? '' : 'field-wrong'}`}>
       <label for={id}>{label}</label>
       <input
         id={id}
-        type="number"
-        min="0"
-        step="any"
+        name={name}
+        inputMode="decimal"
+        autocomplete="off"
         value={text}
-        aria-describedby={`${id}-hint`}
+        aria-invalid={error !== undefined}
+        aria-describedby={error === undefined ? `${id}-hint` : `${id}-error ${id}-hint`}
         onInput={({ currentTarget }) => onText(currentTarget.value)}
       />
+      {error !== undefined && (
+        <p class="error" id={`${id}-error`}>
+          {label} {error}
+        </p>
+      )}
       <p class="hint" id={`${id}-hint`}>
         {hint}
       </p>
     </div>
   )
-}
-
-function specOf(task: string, input: Json, { onDisconnect, graceSeconds, timeoutSeconds }: Policy): StartSpec {
-  const graceMs = Math.round(Number(graceSeconds) * 1000)
-  const timeoutMs = Math.round(Number(timeoutSeconds) * 1000)
-  return {
-    task,
-    input,
-    jobId: mintJobId(),
-    onDisconnect,
-    ...(onDisconnect !== 'continue' && graceMs > 0 ? { disconnectGraceMs: graceMs } : {}),
-    ...(timeoutMs > 0 ? { timeoutMs } : {}),
-  }
 }
