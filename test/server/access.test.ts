@@ -274,20 +274,24 @@ describe('the hook', () => {
     expect((await ask(url, '/jobs', { headers: as('acme', 'ann', 'read') })).status).toBe(200)
   })
 
-  const withStatus = Object.assign(new Error('no password secret-of-it'), { statusCode: 401, code: 'FST_JWT' })
-  // As of a request to another server of ours that the hook made.
-  const ofOurs = new TetherError('TETHER_JOB_NOT_FOUND', 'no job secret-of-it')
+  const refusal = Object.assign(new Error('no password secret-of-it'), { statusCode: 401, code: 'FST_JWT' })
+  const refuse = (): never => {
+    throw refusal
+  }
+  const unreadable = {
+    tenant: 'acme',
+    scopes: [],
+    get subject(): string {
+      return refuse()
+    },
+  }
 
-  test.each([
-    ['throws', withStatus, true],
-    ['rejects', withStatus, false],
-    ['throws', ofOurs, true],
-    ['rejects', ofOurs, false],
-  ])('that %s with a status of its own is answered with 500, and tells nothing: %s', async (_, error, isAtOnce) => {
-    const authenticate: Authenticate = () => {
-      if (isAtOnce) throw error
-      return Promise.reject(error)
-    }
+  test.each<[string, Authenticate]>([
+    ['throws', refuse],
+    ['rejects', () => Promise.reject(refusal)],
+    ['gives what throws when it is read,', () => unreadable],
+    ['resolves with what throws when it is read,', async () => unreadable],
+  ])('that %s with a status of its own is answered with 500, and tells nothing', async (_, authenticate) => {
     const lines: string[] = []
     const { url } = await openFor({ authenticate, onLog: (line) => lines.push(line) })
     const failed = await ask(url, '/jobs')

@@ -68,22 +68,23 @@ export class Access {
     return this.#askHook(request, this.#authenticate)
   }
 
-  /** What the hook throws is wrapped: a status, a code or a text that its libraries put there is not for clients. */
+  /** What the hook throws, or what it gave when that is read, bears what its own libraries say: a status and a text not for clients. */
   #askHook(request: FastifyRequest, authenticate: Authenticate): Promise<void> | undefined {
     const note = (given: unknown): void => this.#note(request, parseIdentity(given))
     const fail = (error: unknown): never => {
       throw new Error('authenticate failed', { cause: error })
     }
-    let given: ReturnType<Authenticate>
     try {
-      given = authenticate(request)
+      const given: unknown = authenticate(request)
+      // Promises of other makes too.
+      if (typeof given === 'object' && given !== null && 'then' in given) {
+        return Promise.resolve(given).then(note).catch(fail)
+      }
+      note(given)
+      return undefined
     } catch (error) {
       return fail(error)
     }
-    // Promises of other makes too.
-    if (typeof given === 'object' && given !== null && 'then' in given) return Promise.resolve(given).then(note, fail)
-    note(given)
-    return undefined
   }
 
   /** @throws {TetherError} `TETHER_UNAUTHORIZED`, `TETHER_FORBIDDEN` */
