@@ -1,3 +1,4 @@
+import type { Page } from 'playwright-core'
 import { describe, expect, test } from 'vitest'
 import { openProxy } from '../client/CutProxy.ts'
 import { spawnServer } from '../jobs/serverProcess.ts'
@@ -188,21 +189,15 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
       .getByText(/tick \d/)
       .first()
       .waitFor()
-    const show = (isHidden: boolean): Promise<void> =>
-      page.evaluate((hidden) => {
-        const document: EventTarget = Reflect.get(globalThis, 'document')
-        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
-        document.dispatchEvent(new Event('visibilitychange'))
-      }, isHidden)
     const closed = ['/jobs/events', `/jobs/${id}/events`].map((path) =>
       page.waitForEvent('requestfailed', (request) => new URL(request.url()).pathname === path),
     )
-    await show(true)
+    await show(page, false)
     await Promise.all(closed)
     await ask(url, `/jobs/${id}/stop?wait=10`, { method: 'POST' })
     const other = await startJob(url, { task: 'ticks', input: { count: 0, intervalMs: 0 } })
     expect(await statusOf(page).innerText()).toBe('Running')
-    await show(false)
+    await show(page, true)
     await page.locator('.job-title .chip-stopped').waitFor()
     await page.goto(`${url}/#/`)
     await page.locator('.job-row', { hasText: other.id }).getByText('Succeeded').waitFor()
@@ -228,6 +223,29 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
     // Its own answer says so; what its stream says comes when somebody comes to it.
     await page.evaluate("dispatchEvent(new Event('focus'))")
     await page.locator('.transcript').getByText('Cancelled').waitFor()
+    await page.locator('.job-title').getByText('Paused for another tab').waitFor({ state: 'detached' })
+  })
+
+  test('is whole where one comes back to it and another has taken its connection in between', async () => {
+    const { url } = await openWorld()
+    const visitor = await Visitor.come()
+    const ids: string[] = []
+    for (let job = 0; job < 3; job += 1) {
+      ids.push((await startJob(url, { task: 'ticks', input: { count: 100_000, intervalMs: 20 } })).id)
+    }
+    const [first = '', second = '', third = ''] = ids
+    const page = await visitor.open(url, { at: jobAt(first) })
+    await page.locator('.transcript .text').first().waitFor()
+    const closed = page.waitForEvent('requestfailed', (request) => request.url().includes(`/jobs/${first}/events`))
+    await show(page, false)
+    for (const id of [second, third]) {
+      const beside = await visitor.openBeside(page, url, jobAt(id))
+      await beside.locator('.transcript .text').first().waitFor()
+    }
+    await closed
+    const opened = page.waitForRequest((request) => request.url().includes(`/jobs/${first}/events`))
+    await show(page, true)
+    await opened
     await page.locator('.job-title').getByText('Paused for another tab').waitFor({ state: 'detached' })
   })
 
@@ -272,3 +290,12 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
     await page.getByText('No jobs yet.').waitFor()
   })
 })
+
+/** Whether somebody looks at the page. */
+async function show(page: Page, isShown: boolean): Promise<void> {
+  await page.evaluate((hidden) => {
+    const document: EventTarget = Reflect.get(globalThis, 'document')
+    Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
+    document.dispatchEvent(new Event('visibilitychange'))
+  }, !isShown)
+}

@@ -36,7 +36,7 @@ export async function followStream(follower: StreamFollower): Promise<void> {
   // Whoever comes to a page looks at it.
   let isLookedAt = true
   while (!signal.aborted) {
-    if (watched !== undefined) await untilVisible(signal)
+    if (watched !== undefined && (await untilVisible(signal))) isLookedAt = true
     if (signal.aborted) return
     const place = watched === undefined ? undefined : await takePlace(watched, isLookedAt)
     if (watched !== undefined && place === undefined) {

@@ -1,9 +1,11 @@
 /** A page that is looked at again this soon has lost nothing. */
 const HIDDEN_MS = 5000
 
-/** Settles when the page is looked at, or the signal fires. */
-export async function untilVisible(signal: AbortSignal): Promise<void> {
+/** Settles when the page is looked at, or the signal fires; says whether it was hidden until then. */
+export async function untilVisible(signal: AbortSignal): Promise<boolean> {
+  const wasHidden = document.hidden
   while (document.hidden && !signal.aborted) await oneOf([[document, 'visibilitychange']], undefined, signal)
+  return wasHidden
 }
 
 /** Fires when nobody has looked at the page for a while. `end` is where nobody asks any more. */
