@@ -3,9 +3,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isJobId } from '../job/id.ts'
 import { endSpan, startSpan, traceOfRequest } from '../tracing/traces.ts'
 
+/** What changes nothing (RFC 9110, section 9.2.1); a browser asks with `OPTIONS` before whatever it sends elsewhere. */
+const LOOKING: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
+
 /** Requests that start, change or end something get a span, from their first byte until the answer is over. */
 export function traceRequest(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-  request.tether.trace = request.method === 'GET' ? undefined : beginSpan(request, reply)
+  request.tether.trace = LOOKING.has(request.method) ? undefined : beginSpan(request, reply)
   done()
 }
 

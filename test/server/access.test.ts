@@ -274,21 +274,25 @@ describe('the hook', () => {
     expect((await ask(url, '/jobs', { headers: as('acme', 'ann', 'read') })).status).toBe(200)
   })
 
-  const refusal = Object.assign(new Error('no password secret-of-it'), { statusCode: 401, code: 'FST_JWT' })
-  const refuse = (): never => {
-    throw refusal
+  const withStatus = Object.assign(new Error('no password secret-of-it'), { statusCode: 401, code: 'FST_JWT' })
+  // As of a request to another server of ours that the hook made.
+  const ofOurs = new TetherError('TETHER_JOB_NOT_FOUND', 'no job secret-of-it')
+  const refuseWith = (error: Error): never => {
+    throw error
   }
   const unreadable = {
     tenant: 'acme',
     scopes: [],
     get subject(): string {
-      return refuse()
+      return refuseWith(withStatus)
     },
   }
 
   test.each<[string, Authenticate]>([
-    ['throws', refuse],
-    ['rejects', () => Promise.reject(refusal)],
+    ['throws', () => refuseWith(withStatus)],
+    ['rejects', () => Promise.reject(withStatus)],
+    ['throws an error of ours', () => refuseWith(ofOurs)],
+    ['rejects with an error of ours', () => Promise.reject(ofOurs)],
     ['gives what throws when it is read,', () => unreadable],
     ['resolves with what throws when it is read,', async () => unreadable],
   ])('that %s with a status of its own is answered with 500, and tells nothing', async (_, authenticate) => {

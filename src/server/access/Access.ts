@@ -68,7 +68,7 @@ export class Access {
     return this.#askHook(request, this.#authenticate)
   }
 
-  /** What the hook throws, or what it gave when that is read, bears what its own libraries say: a status and a text not for clients. */
+  /** What the hook throws, or what it gave when that is read, is wrapped: a status, a code or a text of its libraries is not for clients. */
   #askHook(request: FastifyRequest, authenticate: Authenticate): Promise<void> | undefined {
     const note = (given: unknown): void => this.#note(request, parseIdentity(given))
     const fail = (error: unknown): never => {
@@ -112,7 +112,6 @@ export class Access {
     request.tether.identity = identity
     const isAdmin = identity !== undefined && allows(identity, 'admin')
     request.tether.isTrusted = this.#isOpen ? this.#gate.isHostKnown(request) : isAdmin
-    if (identity !== undefined && this.#authenticate !== undefined) assertIdentity(identity)
   }
 }
 

@@ -72,7 +72,7 @@ export async function openRequestLimits(app: FastifyInstance, perMinute: number)
     bySubject: app.createRateLimit({
       ...settings,
       max: perMinute,
-      keyGenerator: ({ tether }) => (tether.identity === undefined ? '' : clientOf(tether.identity)),
+      keyGenerator: ({ tether }) => `subject ${tether.identity === undefined ? '' : clientOf(tether.identity)}`,
     }),
   })
 }

@@ -60,7 +60,7 @@ export function addHealthRoutes(app: RouteApp, { health }: ServerContext): void 
         ready: isReady,
         draining: isDraining,
         checks: checks.map(shown),
-        stuck: stuckOf(request.caller, stuck),
+        stuck: stuckOf(request.tether.caller, stuck),
         containment,
         running,
         queued,
