@@ -1,7 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import { Backoff } from '../client/Backoff.ts'
 import { isTemporary } from '../client/error.ts'
-import { messageOf } from '../job/messageOf.ts'
 import type { TaskView } from './api/TaskView.ts'
 import { comeBack } from './api/visibility.ts'
 import { useDashboard } from './Dashboard.ts'
@@ -32,7 +31,7 @@ export function useTasks(): Tasks {
           return
         } catch (error) {
           if (life.signal.aborted) return
-          setFailure(messageOf(error))
+          setFailure(error instanceof Error ? error.message : String(error))
           if (!isTemporary(error)) return
           await comeBack(backoff.nextMs(), life.signal)
         }
