@@ -244,6 +244,16 @@ describe.skipIf(!hasChromium)('a tab', () => {
     expect(await job.text('open', { url: site.url })).toContain('# Opener')
   })
 
+  test('that closes itself while it is clicked was clicked all the same', async () => {
+    const { job } = await open('<h1>Opener</h1><a href="/popup" target=_blank>Open</a>', {
+      '/popup': '<h1>Popup</h1><button onmousedown="window.close()">Close</button>',
+    })
+    await job.text('click', { target: 'e1' })
+    const closed = await job.text('click', { target: 'e1' })
+    expect(closed).toContain('A tab was closed by its page.')
+    expect(closed).toContain('# Opener')
+  })
+
   test('is refused past ten', async () => {
     const { job, site } = await open(
       `<h1>All of them</h1><button onclick="window.open('/')">One more</button>

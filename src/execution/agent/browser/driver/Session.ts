@@ -89,7 +89,11 @@ export class Session {
 
   async #click({ page }: Tab, { target, isDouble }: Call<'click'>, maxMs: number): Promise<string> {
     const locator = await locate(page, this.#reader, target, maxMs)
-    await (isDouble ? locator.dblclick({ timeout: maxMs }) : locator.click({ timeout: maxMs }))
+    const clicked = isDouble ? locator.dblclick({ timeout: maxMs }) : locator.click({ timeout: maxMs })
+    await clicked.catch((error: unknown) => {
+      // A page that closes itself because of the click may be gone before the browser has said that it took it.
+      if (!page.isClosed() || !hadBegun(error)) throw error
+    })
     return `Clicked ${target}.`
   }
 
@@ -186,6 +190,11 @@ export class Session {
     ]
     return { ok: ok && !isLost, text: lines.filter((line) => line !== '').join('\n'), files: [] }
   }
+}
+
+/** Whether the mouse was at work: what was waited for before that is in the error's log too, without this line. */
+function hadBegun(error: unknown): boolean {
+  return error instanceof Error && /performing \w+ action/.test(error.message)
 }
 
 /** What `work` came to. Playwright keeps its limits; but a key that a page never answers has none. */
