@@ -4,6 +4,7 @@ import { isTemporary } from '../client/error.ts'
 import type { TaskView } from './api/TaskView.ts'
 import { comeBack } from './api/visibility.ts'
 import { useDashboard } from './Dashboard.ts'
+import { messageOf } from './messageOf.ts'
 import { useChanges } from './useChanges.ts'
 
 export interface Tasks {
@@ -31,7 +32,7 @@ export function useTasks(): Tasks {
           return
         } catch (error) {
           if (life.signal.aborted) return
-          setFailure(error instanceof Error ? error.message : String(error))
+          setFailure(messageOf(error))
           if (!isTemporary(error)) return
           await comeBack(backoff.nextMs(), life.signal)
         }

@@ -1,6 +1,7 @@
 import type { JobView } from '../../job/view.ts'
 import type { ServerApi } from '../api/ServerApi.ts'
 import { Changes } from '../Changes.ts'
+import { messageOf } from '../messageOf.ts'
 import { byAge, type JobTable } from './JobTable.ts'
 
 export interface ListingFilter {
@@ -56,7 +57,7 @@ export class Listing {
     this.changes.note()
     this.#load()
       .catch((error: unknown) => {
-        this.#failure = error instanceof Error ? error.message : String(error)
+        this.#failure = messageOf(error)
       })
       .finally(() => {
         this.#isLoading = false

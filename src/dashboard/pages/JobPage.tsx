@@ -5,6 +5,7 @@ import type { JobView } from '../../job/view.ts'
 import { useDashboard } from '../Dashboard.ts'
 import { countText, durationText, elapsedText, lineText, timeText } from '../format.ts'
 import { JobWatch } from '../jobs/JobWatch.ts'
+import { messageOf } from '../messageOf.ts'
 import { EndButtons } from '../parts/EndButtons.tsx'
 import { Files } from '../parts/Files.tsx'
 import { Icon } from '../parts/Icon.tsx'
@@ -283,8 +284,4 @@ function Time({ name, iso }: { readonly name: string; readonly iso: string | und
       </dd>
     </>
   )
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

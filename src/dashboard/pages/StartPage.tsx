@@ -10,6 +10,7 @@ import { FieldInput } from '../form/FieldInput.tsx'
 import { inputOf, inputSoFar, parseJson, refusedField, type Typed, typedOf, variantsOf } from '../form/InputForm.ts'
 import { type PolicyField, type PolicyTyped, policyOf } from '../form/policyForm.ts'
 import { lineText } from '../format.ts'
+import { messageOf } from '../messageOf.ts'
 import { Prose } from '../parts/Prose.tsx'
 import { jobHash } from '../Route.ts'
 import { useChanges } from '../useChanges.ts'
@@ -109,7 +110,7 @@ function TaskForm({ task }: { readonly task: TaskView }): JSX.Element {
       // Whoever has gone elsewhere meanwhile is left there.
       () => (form.current === null ? undefined : location.assign(jobHash(spec.jobId))),
       (error: unknown) => {
-        const message = error instanceof Error ? error.message : String(error)
+        const message = messageOf(error)
         setStarting(false)
         setFailure(message)
         if (json === undefined && variant !== undefined) setErrors(refusedField(variant, message))

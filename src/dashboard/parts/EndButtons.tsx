@@ -4,6 +4,7 @@ import type { JobView } from '../../job/view.ts'
 import { useDashboard } from '../Dashboard.ts'
 import { lineText } from '../format.ts'
 import type { JobWatch } from '../jobs/JobWatch.ts'
+import { messageOf } from '../messageOf.ts'
 
 /** Stop lets finish what is in flight; cancel, which stays possible meanwhile, does not. */
 export function EndButtons({ job, watch }: { readonly job: JobView; readonly watch: JobWatch }): JSX.Element {
@@ -17,7 +18,7 @@ export function EndButtons({ job, watch }: { readonly job: JobView; readonly wat
       .end(job.id, kind)
       .then(
         (answer) => watch.put(answer),
-        (error: unknown) => setFailure(error instanceof Error ? error.message : String(error)),
+        (error: unknown) => setFailure(messageOf(error)),
       )
       .finally(() => setAsking(undefined))
   }
