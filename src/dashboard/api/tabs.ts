@@ -38,7 +38,8 @@ export async function takePlace(watched: Watched, mayTakeOver: boolean): Promise
   const locks = locksOf(navigator)
   if (locks === undefined) return { lost: new AbortController().signal, leave: () => undefined }
   const own = `${PLACE}${OWN[watched]}`
-  for (const name of [own, ...SHARED.slice(0, SHARED.length - (await heldInTabs())).map((at) => `${PLACE}${at}`)]) {
+  const shared = SHARED.slice(0, sharedLeftBy(await heldInTabs()))
+  for (const name of [own, ...shared.map((at) => `${PLACE}${at}`)]) {
     const place = await lock(locks, name, { ifAvailable: true })
     if (place !== undefined) return place
   }
@@ -53,10 +54,14 @@ export async function untilPlace(watched: Watched, signal: AbortSignal): Promise
     .catch(() => undefined)
 }
 
+/** How many of the shared places so many held jobs leave to pages. */
+function sharedLeftBy(heldCount: number): number {
+  return Math.max(0, SHARED.length - heldCount)
+}
+
 /** What jobs are held on now is no place of a page any more. */
 async function clearTaken(locks: LockManager): Promise<void> {
-  const count = await heldInTabs()
-  for (const at of SHARED.slice(Math.max(0, SHARED.length - count))) {
+  for (const at of SHARED.slice(sharedLeftBy(await heldInTabs()))) {
     await locks.request(`${PLACE}${at}`, { steal: true }, () => undefined).catch(() => undefined)
   }
 }
