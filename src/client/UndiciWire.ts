@@ -1,10 +1,7 @@
 import type { Readable } from 'node:stream'
 import { Agent, type Dispatcher } from 'undici'
 import { ConnectionLost, ServerUnreachable } from './error.ts'
-import type { StreamBody, Wire, WireAnswer, WireRequest } from './Wire.ts'
-
-/** The longest `wait` of a cancel is 60 s. */
-const HEADERS_TIMEOUT_MS = 90_000
+import { HEADERS_TIMEOUT_MS, type StreamBody, type Wire, type WireAnswer, type WireRequest } from './Wire.ts'
 
 /** Node names the step that failed: after these no byte of the request can have reached a server. */
 const CONNECTING: ReadonlySet<unknown> = new Set(['connect', 'getaddrinfo'])

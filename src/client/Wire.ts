@@ -1,3 +1,6 @@
+/** How long the head of an answer may take. The longest `wait` of a cancel is 60 s. */
+export const HEADERS_TIMEOUT_MS = 90_000
+
 /** One request, ready to be sent. */
 export interface WireRequest {
   readonly method: string

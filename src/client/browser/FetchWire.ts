@@ -1,8 +1,5 @@
 import { ConnectionLost } from '../error.ts'
-import type { StreamBody, Wire, WireAnswer, WireRequest } from '../Wire.ts'
-
-/** The longest `wait` of a cancel is 60 s. */
-const HEADERS_TIMEOUT_MS = 90_000
+import { HEADERS_TIMEOUT_MS, type StreamBody, type Wire, type WireAnswer, type WireRequest } from '../Wire.ts'
 
 /** `fetch` failed, for whatever reason: it tells neither which, nor whether a request had got through. */
 class FetchFailure extends Error {
