@@ -10,7 +10,7 @@ import {
   MAX_STRAYS,
   STRAY_MS,
 } from '../requestLimits.ts'
-import { integer, type Row, text } from './columns.ts'
+import { integer, type Row, refIn, text } from './columns.ts'
 
 interface Statements {
   readonly lastNumber: StatementSync
@@ -73,7 +73,7 @@ export class RequestTable {
     const until = now + STRAY_MS
     if (prolongStray.run(until, tenant, id).changes !== 0) return []
     addStray.run(tenant, id, until)
-    return takeTooMany.all(MAX_STRAYS).map(refOf)
+    return takeTooMany.all(MAX_STRAYS).map(refIn)
   }
 
   isStray({ tenant, id }: JobRef, now: number): boolean {
@@ -89,12 +89,8 @@ export class RequestTable {
 
   /** Some whose time is over, no longer strays and still with their requests. */
   takeExpired(now: number): readonly JobRef[] {
-    return this.#statements.takeExpired.all(now, CLEARED_AT_ONCE).map(refOf)
+    return this.#statements.takeExpired.all(now, CLEARED_AT_ONCE).map(refIn)
   }
-}
-
-function refOf(row: Row): JobRef {
-  return { tenant: text(row, 'tenant'), id: text(row, 'id') as JobRef['id'] }
 }
 
 /** Written by `append` from a value of this type. */

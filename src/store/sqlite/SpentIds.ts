@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { JobRef } from '../../job/key.ts'
-import { integer, text } from './columns.ts'
+import { integer, refIn } from './columns.ts'
 
 interface Statements {
   readonly spend: StatementSync
@@ -40,10 +40,7 @@ export class SpentIds {
 
   /** Ids that are free again, and not among the spent any more. */
   takeEnded(now: number): readonly JobRef[] {
-    return this.#statements.takeEnded.all(now, TAKEN_AT_ONCE).map((row) => ({
-      tenant: text(row, 'tenant'),
-      id: text(row, 'id') as JobRef['id'],
-    }))
+    return this.#statements.takeEnded.all(now, TAKEN_AT_ONCE).map(refIn)
   }
 
   #untilOf({ tenant, id }: JobRef): number | undefined {

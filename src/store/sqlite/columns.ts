@@ -1,4 +1,5 @@
 import type { SQLOutputValue } from 'node:sqlite'
+import type { JobRef } from '../../job/key.ts'
 import { StoreError } from '../JobStore.ts'
 
 /** A row as node:sqlite gives it; undefined where there was none. */
@@ -15,6 +16,11 @@ export function text(row: Row, column: string): string {
   const value = row?.[column]
   if (typeof value !== 'string') throw malformed(column, 'a text', value)
   return value
+}
+
+/** The job of a row with its `tenant` and `id`, which were written from a value of this type. */
+export function refIn(row: Row): JobRef {
+  return { tenant: text(row, 'tenant'), id: text(row, 'id') as JobRef['id'] }
 }
 
 /** Undefined where the column is NULL. */
