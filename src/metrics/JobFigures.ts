@@ -58,34 +58,18 @@ export class JobFigures implements JobObserver {
   /** `isShared`: there are other processes that may ask something of this one. */
   families(isShared: boolean): readonly Family[] {
     return [
-      {
-        kind: 'counter',
-        name: 'tether_jobs_created_total',
-        help: 'Jobs that were recorded, child jobs too.',
-        labelNames: this.#created.labelNames,
-        read: () => this.#created,
-      },
-      {
-        kind: 'counter',
-        name: 'tether_jobs_ended_total',
-        help: 'Jobs that have ended, by outcome.',
-        labelNames: this.#ended.labelNames,
-        read: () => this.#ended,
-      },
-      {
-        kind: 'counter',
-        name: 'tether_jobs_requeued_total',
-        help: 'Jobs that wait again, because the process that ran them was gone.',
-        labelNames: this.#requeued.labelNames,
-        read: () => this.#requeued,
-      },
-      {
-        kind: 'counter',
-        name: 'tether_cancellations_total',
-        help: 'Jobs that have ended after a cancel or a stop, by the request that decided; confirmed is "none" where there is no receipt.',
-        labelNames: this.#cancellations.labelNames,
-        read: () => this.#cancellations,
-      },
+      counted('tether_jobs_created_total', 'Jobs that were recorded, child jobs too.', this.#created),
+      counted('tether_jobs_ended_total', 'Jobs that have ended, by outcome.', this.#ended),
+      counted(
+        'tether_jobs_requeued_total',
+        'Jobs that wait again, because the process that ran them was gone.',
+        this.#requeued,
+      ),
+      counted(
+        'tether_cancellations_total',
+        'Jobs that have ended after a cancel or a stop, by the request that decided; confirmed is "none" where there is no receipt.',
+        this.#cancellations,
+      ),
       {
         kind: 'histogram',
         name: 'tether_stop_seconds',
@@ -106,13 +90,11 @@ export class JobFigures implements JobObserver {
       },
       ...(isShared
         ? [
-            {
-              kind: 'counter',
-              name: 'tether_requests_found_total',
-              help: 'Requests of other replicas that came without their hint: found by the poll, or in the answer to a write.',
-              labelNames: this.#found.labelNames,
-              read: () => this.#found,
-            } as const,
+            counted(
+              'tether_requests_found_total',
+              'Requests of other replicas that came without their hint: found by the poll, or in the answer to a write.',
+              this.#found,
+            ),
           ]
         : []),
     ]
@@ -155,6 +137,10 @@ function nameOf(phase: Phase): string {
 /** Wall time may be set back. */
 function secondsFrom(startMs: number, endMs: number): number {
   return Math.max(0, endMs - startMs) / 1000
+}
+
+function counted<L extends string>(name: string, help: string, tally: Tally<L>): Family {
+  return { kind: 'counter', name, help, labelNames: tally.labelNames, read: () => tally }
 }
 
 function readOf<L extends string>(
