@@ -1,5 +1,6 @@
 import type { Page } from 'playwright-core'
 import { describe, expect, test } from 'vitest'
+
 import { openProxy } from '../client/CutProxy.ts'
 import { spawnServer } from '../jobs/serverProcess.ts'
 import { hasBrowser } from '../readers/Browser.ts'
@@ -11,6 +12,33 @@ import { field, idOf, jobAt, NETWORK, statusOf, Visitor } from './world.ts'
 async function ticksOn(page: Awaited<ReturnType<Visitor['open']>>): Promise<readonly number[]> {
   const text = (await page.locator('.transcript .text').allInnerTexts()).join('\n')
   return [...text.matchAll(/tick (\d+)/g)].map(([, n]) => Number(n))
+}
+
+interface ThreeJobs {
+  readonly url: string
+  readonly first: string
+  readonly page: Page
+  readonly openOthers: () => Promise<void>
+}
+
+/** Three jobs that go on for long, with a page of the first; `openOthers` opens each of the others in a window beside it. */
+async function openThree(): Promise<ThreeJobs> {
+  const { url } = await openWorld()
+  const visitor = await Visitor.come()
+  const ids: string[] = []
+  for (let job = 0; job < 3; job += 1) {
+    ids.push((await startJob(url, { task: 'ticks', input: { count: 100_000, intervalMs: 20 } })).id)
+  }
+  const [first = '', ...others] = ids
+  const page = await visitor.open(url, { at: jobAt(first) })
+  await page.locator('.transcript .text').first().waitFor()
+  const openOthers = async (): Promise<void> => {
+    for (const id of others) {
+      const beside = await visitor.openBeside(page, url, jobAt(id))
+      await beside.locator('.transcript .text').first().waitFor()
+    }
+  }
+  return { url, first, page, openOthers }
 }
 
 describe.skipIf(!hasBrowser)('a page that follows', () => {
@@ -204,19 +232,8 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
   })
 
   test('leaves a connection for a cancel, however many windows are side by side, and is whole where one comes to it', async () => {
-    const { url } = await openWorld()
-    const visitor = await Visitor.come()
-    const ids: string[] = []
-    for (let job = 0; job < 3; job += 1) {
-      ids.push((await startJob(url, { task: 'ticks', input: { count: 100_000, intervalMs: 20 } })).id)
-    }
-    const [first = '', second = '', third = ''] = ids
-    const page = await visitor.open(url, { at: jobAt(first) })
-    await page.locator('.transcript .text').first().waitFor()
-    for (const id of [second, third]) {
-      const beside = await visitor.openBeside(page, url, jobAt(id))
-      await beside.locator('.transcript .text').first().waitFor()
-    }
+    const { url, first, page, openOthers } = await openThree()
+    await openOthers()
     await page.locator('.job-title').getByText('Paused for another tab').waitFor()
     await page.getByRole('button', { name: 'Cancel' }).click()
     await eventually('it is cancelled', async () => (await jobOf(url, first)).status === 'cancelled')
@@ -227,21 +244,10 @@ describe.skipIf(!hasBrowser)('a page that follows', () => {
   })
 
   test('is whole where one comes back to it and another has taken its connection in between', async () => {
-    const { url } = await openWorld()
-    const visitor = await Visitor.come()
-    const ids: string[] = []
-    for (let job = 0; job < 3; job += 1) {
-      ids.push((await startJob(url, { task: 'ticks', input: { count: 100_000, intervalMs: 20 } })).id)
-    }
-    const [first = '', second = '', third = ''] = ids
-    const page = await visitor.open(url, { at: jobAt(first) })
-    await page.locator('.transcript .text').first().waitFor()
+    const { first, page, openOthers } = await openThree()
     const closed = page.waitForEvent('requestfailed', (request) => request.url().includes(`/jobs/${first}/events`))
     await show(page, false)
-    for (const id of [second, third]) {
-      const beside = await visitor.openBeside(page, url, jobAt(id))
-      await beside.locator('.transcript .text').first().waitFor()
-    }
+    await openOthers()
     await closed
     const opened = page.waitForRequest((request) => request.url().includes(`/jobs/${first}/events`))
     await show(page, true)
